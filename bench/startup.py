@@ -1,0 +1,77 @@
+"""How long `lmgraph` takes to start: wall time of whole processes, each a fresh one.
+
+    python bench/startup.py [--runs 15] [--json bench/results/startup.json]
+
+Prints a table and writes the same as JSON. `python -c pass` shows what the interpreter alone takes. The first run of
+a command is reported apart: it may read files that are not in memory yet and compile Python to byte code.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+LMGRAPH = str(Path(sys.executable).with_name("lmgraph"))
+COMMANDS = {
+    "python -c pass": [sys.executable, "-c", "pass"],
+    "lmgraph --help": [LMGRAPH, "--help"],
+    "lmgraph compile programs/intent/program.lmg": [LMGRAPH, "compile", "programs/intent/program.lmg"],
+}
+LIMIT_SECONDS = 0.5
+"""What the lmgraph commands must stay under, by their median."""
+
+
+def seconds_of(command: list[str]) -> float:
+    started = time.perf_counter()
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    seconds = time.perf_counter() - started
+    if done.returncode != 0:
+        raise SystemExit(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
+    return seconds
+
+
+def measure(command: list[str], runs: int) -> dict[str, Any]:
+    first = seconds_of(command)
+    times = [seconds_of(command) for _ in range(runs)]
+    return {
+        "first": round(first, 3),
+        "min": round(min(times), 3),
+        "median": round(statistics.median(times), 3),
+        "max": round(max(times), 3),
+        "runs": runs,
+    }
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description="Wall time of lmgraph's start.")
+    options.add_argument("--runs", type=int, default=15)
+    options.add_argument("--json", type=Path, default=ROOT / "bench" / "results" / "startup.json")
+    chosen = options.parse_args()
+
+    results = {name: measure(command, chosen.runs) for name, command in COMMANDS.items()}
+    width = max(map(len, results))
+    print(f"{'seconds':{width}}  {'first':>6} {'min':>6} {'median':>6} {'max':>6}   ({chosen.runs} runs each)")
+    for name, row in results.items():
+        print(f"{name:{width}}  {row['first']:6.3f} {row['min']:6.3f} {row['median']:6.3f} {row['max']:6.3f}")
+
+    machine = {"python": platform.python_version(), "system": platform.system(), "cores": os.cpu_count()}
+    chosen.json.parent.mkdir(parents=True, exist_ok=True)
+    report = {"unit": "seconds", "limit": LIMIT_SECONDS, "machine": machine, "commands": results}
+    chosen.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+
+    slow = [name for name, row in results.items() if name.startswith("lmgraph") and row["median"] > LIMIT_SECONDS]
+    if slow:
+        raise SystemExit(f"over {LIMIT_SECONDS} s: {', '.join(slow)}")
+
+
+if __name__ == "__main__":
+    main()

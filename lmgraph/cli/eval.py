@@ -1,0 +1,135 @@
+"""`lmgraph eval`: a program's score on a split, with its interval, its failures and what it took."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lmgraph.cli import common
+from lmgraph.cli.progress import Progress
+
+if TYPE_CHECKING:  # these would be imported by `lmgraph eval --help`
+    from lmgraph.evaluate.evaluate import Evaluation, RowResult
+    from lmgraph.evaluate.rollout import Rollout
+
+SHOWN_ROWS = 3
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command("eval")
+def eval_command(
+    program: common.ProgramArgument = None,
+    split: Annotated[str, typer.Option("--split", help="The rows to score.")] = "dev",
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Score only the first rows.")] = None,
+    decoding: common.DecodingOption = common.DecodingChoice.CONSTRAINED,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Rows (.jsonl or .csv) in place of the dataset's own.", metavar="FILE")
+    ] = None,
+    objective: Annotated[str | None, typer.Option("--objective", help="Which of several objectives.")] = None,
+    seed: common.SeedOption = 0,
+    rows: Annotated[
+        Path | None, typer.Option("--rows", help="Write one result a row to this JSON Lines file.", metavar="FILE")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write what --json prints to this file.", metavar="FILE")
+    ] = None,
+    engine: common.EngineOption = None,
+    model: common.ModelOption = None,
+    lm: common.LmOption = None,
+    dtype: common.DtypeOption = None,
+    trace: common.TraceOption = common.DEFAULT_TRACE,
+    no_trace: common.NoTraceOption = False,
+    as_json: common.JsonFlag = False,
+) -> None:
+    """Score a program on a split of its objective's data."""
+    path = common.find_program(program)
+    loaded = common.load_program(path)
+
+    from lmgraph.evaluate.evaluate import evaluate
+    from lmgraph.evaluate.task import make_task
+
+    task = make_task(loaded, objective, data=data)
+    total = len(task.split(split)[:limit])
+    for file in (rows, output):
+        if file is not None:
+            common.check_writable(file)
+    runtime = common.make_runtime(
+        loaded, path, common.BindingFlags(engine, model, tuple(lm or ()), dtype), trace=None if no_trace else trace
+    )
+
+    async def score() -> Evaluation:
+        async with runtime:
+            with Progress(f"{split} rows", total) as progress:
+                running = _Running(progress)
+                return await evaluate(
+                    loaded,
+                    runtime=runtime,
+                    task=task,
+                    split=split,
+                    limit=limit,
+                    decoding=decoding.value,
+                    seed=seed,
+                    progress=running.add,
+                )
+
+    evaluation = asyncio.run(score())
+    result = {**evaluation.to_data(), "trace": None if no_trace else str(trace)}
+    if rows is not None:
+        lines = [json.dumps(row) for row in result["results"]]
+        common.write_file(rows, "\n".join(lines) + "\n")
+    if output is not None:
+        common.write_file(output, json.dumps(result, indent=2) + "\n")
+    if as_json:
+        common.print_json(result)
+    else:
+        common.print_text(_summary(evaluation, None if no_trace else trace))
+
+
+class _Running:
+    """The mean so far."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._done = 0
+        self._sum = 0.0
+
+    def add(self, rollout: Rollout) -> None:
+        self._done += 1
+        self._sum += rollout.score.value
+        self._progress.rows(self._done, f"score {self._sum / self._done:.3f}")
+
+
+def _summary(evaluation: Evaluation, trace: Path | None) -> str:
+    interval = evaluation.interval
+    failed = sum(evaluation.failures.values())
+    kinds = ", ".join(f"{kind} {number}" for kind, number in sorted(evaluation.failures.items()))
+    lines = [
+        f"score     {interval.mean:.3f}  [{interval.low:.3f}, {interval.high:.3f}]  95 % interval,"
+        f" {common.count(len(evaluation.rows), 'row')} of {evaluation.split}, {evaluation.decoding}",
+        f"failures  {failed}" + (f"  ({kinds})" if kinds else ""),
+        f"calls     {evaluation.calls:,}  ({evaluation.prompt_tokens:,} prompt tokens,"
+        f" {evaluation.completion_tokens:,} completion tokens)",
+        f"seconds   {evaluation.seconds:.1f}",
+    ]
+    if trace is not None:
+        lines.append(f"trace     {trace}")
+    lowest = sorted((row for row in evaluation.rows if _is_low(row, evaluation)), key=lambda row: row.score)
+    if lowest:
+        lines += ["", f"lowest rows (`--rows FILE` writes all {len(evaluation.rows)}):"]
+        lines += [f"  {_row(row)}" for row in lowest[:SHOWN_ROWS]]
+    return "\n".join(lines)
+
+
+def _is_low(row: RowResult, evaluation: Evaluation) -> bool:
+    return row.failure is not None or row.score < max(one.score for one in evaluation.rows) or row.score <= 0
+
+
+def _row(row: RowResult) -> str:
+    result: Any = row.failure if row.failure is not None else json.dumps(row.outputs, ensure_ascii=False)
+    text = result if len(result) <= 100 else result[:99] + "…"
+    return f"{row.example}  {row.score:.3f}  {text}  (run {row.run_id[:8]})"

@@ -1,0 +1,201 @@
+"""`lmgraph run`: a flow on inputs from flags, from JSON, or from standard input, one run a line."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import stat
+import sys
+from collections import deque
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lmgraph.cli import common
+from lmgraph.cli.flags import FREE_FLAGS, read_inputs, split_arguments
+from lmgraph.errors import ConfigError
+
+if TYPE_CHECKING:  # these would be imported by `lmgraph run --help`
+    from lmgraph.program.program import Program
+    from lmgraph.runtime.service import RunOptions, Runtime
+    from lmgraph.runtime.trace import Trace
+
+AT_ONCE = 64
+"""Runs under way at once where there are many lines."""
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command("run", context_settings=FREE_FLAGS)
+def run_command(
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="A .lmg file or an artifact folder, else `program` of lmgraph.toml; `-` reads the inputs as JSON from"
+            " standard input, or one JSON object a line. Inputs are flags of their names.",
+            metavar="[PROGRAM] [-] [--INPUT VALUE]...",
+            show_default=False,
+        ),
+    ] = None,
+    inputs: Annotated[str | None, typer.Option("--input", help="All inputs as a JSON object.", metavar="JSON")] = None,
+    flow: Annotated[str | None, typer.Option("--flow", help="The flow to run.")] = None,
+    decoding: common.DecodingOption = common.DecodingChoice.CONSTRAINED,
+    temperature: Annotated[float | None, typer.Option("--temperature", min=0.0, help="For every call.")] = None,
+    seed: common.SeedOption = 0,
+    engine: common.EngineOption = None,
+    model: common.ModelOption = None,
+    lm: common.LmOption = None,
+    dtype: common.DtypeOption = None,
+    trace: common.TraceOption = common.DEFAULT_TRACE,
+    no_trace: common.NoTraceOption = False,
+    as_json: common.JsonFlag = False,
+) -> None:
+    """Run a flow. Inputs are flags named after the flow's inputs: lmgraph run program.lmg --question "..." """
+    free = split_arguments(arguments or [])
+    positional = [argument for argument in free.positional if argument != "-"]
+    if len(positional) > 1:
+        raise ConfigError(
+            f"There is more than one program: {', '.join(positional)}.", hint="inputs are flags: --name VALUE"
+        )
+    path = common.find_program(Path(positional[0]) if positional else None)
+    program = common.load_program(path)
+    flow = program.flow_name(flow)
+    from_stdin = "-" in free.positional
+    if (free.flags or inputs is not None) and from_stdin:
+        raise ConfigError("Inputs are given both here and on standard input.", hint="leave out one of them")
+    fields = program.graph.flow(flow).inputs
+    required = any(not field.has_default for field in fields)
+    from_stdin = from_stdin or (required and not free.flags and inputs is None and _stdin_has_data())
+    rows, many = _from_stdin() if from_stdin else ([_object(inputs or "{}", "--input")], False)
+    if not from_stdin:
+        rows[0] |= read_inputs(free.flags, fields, flow)
+
+    from lmgraph.runtime.service import RunOptions
+
+    runtime = common.make_runtime(
+        program,
+        path,
+        common.BindingFlags(engine, model, tuple(lm or ()), dtype),
+        trace=None if no_trace else trace,
+    )
+    options = RunOptions(decoding.value, temperature, seed)
+    store = None if no_trace else trace
+    failed = asyncio.run(_run(runtime, program, rows, flow, options, store, lines=many, as_json=as_json))
+    if failed:
+        raise typer.Exit(1)
+
+
+async def _run(
+    runtime: Runtime,
+    program: Program,
+    rows: Sequence[Mapping[str, Any]],
+    flow: str,
+    options: RunOptions,
+    store: Path | None,
+    *,
+    lines: bool,
+    as_json: bool,
+) -> int:
+    """Run every row and print each result in its turn. Returns how many failed."""
+    failed = 0
+    async with runtime:
+        running: deque[asyncio.Task[Trace]] = deque()
+        waiting = iter(rows)
+        try:
+            while True:
+                while len(running) < AT_ONCE and (row := next(waiting, None)) is not None:
+                    running.append(asyncio.create_task(runtime.run(program, row, flow=flow, options=options)))
+                if not running:
+                    return failed
+                trace = await running[0]
+                running.popleft()
+                failed += trace.failure is not None
+                if lines or as_json:
+                    common.print_json(_data(trace, store), line=lines)
+                if not lines:
+                    _show(trace, store, outputs=not as_json)
+        finally:
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+
+
+def _show(trace: Trace, store: Path | None, *, outputs: bool) -> None:
+    failure = trace.failure
+    if failure is None:
+        for name, value in (trace.outputs or {}).items() if outputs else ():
+            common.print_text(f"{name}: {common.as_text(value)}")
+        return
+    sys.stdout.flush()
+    from lmgraph.cli.app import show_error
+
+    message = f"The run failed at {failure.call_key}: {failure.message}"
+    if failure.raw_text is not None:
+        message += "\n  the model wrote: " + json.dumps(failure.raw_text, ensure_ascii=False)
+    where = f" --trace {store}" if store not in (None, common.DEFAULT_TRACE) else ""
+    show_error(message, None if store is None else f"`lmgraph trace show {trace.run_id[:8]}{where}` shows every call")
+
+
+def _data(trace: Trace, store: Path | None) -> dict[str, Any]:
+    failure = trace.failure
+    return {
+        "outputs": None if trace.outputs is None else dict(trace.outputs),
+        "failure": failure
+        and {
+            "kind": failure.kind,
+            "message": failure.message,
+            "call": failure.call_key,
+            "raw_text": failure.raw_text,
+        },
+        "run_id": trace.run_id,
+        "flow": trace.flow,
+        "calls": len(trace.calls),
+        "prompt_tokens": trace.prompt_tokens,
+        "completion_tokens": trace.completion_tokens,
+        "seconds": round(trace.seconds, 3),
+        "trace": None if store is None else str(store),
+    }
+
+
+def _stdin_has_data() -> bool:
+    """Whether something is piped or redirected into this command."""
+    try:
+        mode = os.fstat(sys.stdin.fileno()).st_mode
+    except (OSError, ValueError, AttributeError):
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISREG(mode)
+
+
+def _from_stdin() -> tuple[list[dict[str, Any]], bool]:
+    """The rows, and whether they came one a line. Raises: ConfigError."""
+    try:
+        text = sys.stdin.buffer.read().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"Standard input is not UTF-8 text (byte {error.start}).", hint="send JSON") from None
+    lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    if not lines:
+        raise ConfigError("Standard input is empty.", hint='send the inputs as JSON: {"name": value}')
+    if len(lines) > 1 and not _is_json(text):
+        return [_object(line, f"standard input, line {number}") for number, line in lines], True
+    return [_object(text, "standard input")], False
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _object(text: str, where: str) -> dict[str, Any]:
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{where} is not JSON: {error}.", hint='send the inputs as {"name": value}') from None
+    if not isinstance(data, dict):
+        raise ConfigError(f"{where} is JSON, but no object: expected the inputs by name.", hint='send {"name": value}')
+    return data

@@ -1,0 +1,41 @@
+"""What the parts of the expression checker ask of one another. expressions.py is the one that answers."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from lmgraph.compiler.declare import Declarations
+from lmgraph.compiler.facts import Facts, Scope
+from lmgraph.compiler.reporter import Reporter
+from lmgraph.graph.types import Type
+from lmgraph.source.diagnostic import Label
+from lmgraph.source.text import Span
+from lmgraph.syntax import tree
+
+
+class Checker(Protocol):
+    declarations: Declarations
+    reporter: Reporter
+    facts: Facts
+
+    def infer(self, node: tree.Expression, scope: Scope) -> Type:
+        """The type of the expression; `UNKNOWN` after reporting that it has none."""
+        ...
+
+    def check(
+        self, node: tree.Expression, scope: Scope, target: Type, what: str, declared: Label | None = None
+    ) -> Type:
+        """Reports unless the expression fits ``target``. ``what`` names the place, as in "`issue`"."""
+        ...
+
+    def no_calls(self, span: Span, what: str, scope: Scope) -> None:
+        """Reports ``what`` where the scope says that it cannot stand there yet."""
+        ...
+
+    def report_null(self, node: tree.Expression, message: str) -> None:
+        """Reports a value that may be null where it must not be."""
+        ...
+
+
+def is_empty_list(node: tree.Expression) -> bool:
+    return isinstance(node, tree.ListExpression) and not node.items

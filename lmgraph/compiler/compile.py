@@ -1,0 +1,72 @@
+"""The whole compiler: text to tree, names, types, graph. Every problem of a phase is reported in one run.
+
+A file with a syntax error is not checked further. Names and types are reported together; what follows from a problem
+that was reported already stays silent. The graph is made only where nothing is wrong.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+
+from lmgraph.compiler.check import check_program
+from lmgraph.compiler.declare import Declarations
+from lmgraph.compiler.facts import Facts
+from lmgraph.compiler.files import ProgramFiles
+from lmgraph.compiler.lints import lint
+from lmgraph.compiler.lower import lower_program
+from lmgraph.compiler.reporter import Reporter
+from lmgraph.compiler.resolve import Names
+from lmgraph.compiler.unlowered import report_unlowered
+from lmgraph.graph.graph import Graph
+from lmgraph.graph.verify import verify
+from lmgraph.source.diagnostic import Diagnostic
+from lmgraph.source.reading import read_source
+from lmgraph.source.render import compile_error, in_source_order
+from lmgraph.source.text import Source, Span
+from lmgraph.syntax.parser import parse
+
+
+@dataclass(frozen=True, slots=True)
+class Compilation:
+    """What came of one program."""
+
+    graph: Graph | None
+    """None where an error was found."""
+    diagnostics: tuple[Diagnostic, ...]
+    """Errors and warnings, in source order."""
+    sources: dict[str, Source]
+    """Every file that was read, by the name that spans use."""
+    spans: dict[str, Span]
+    """Where things are: by node id or value id, and by the name of each declaration."""
+
+    def require(self) -> Graph:
+        """The graph. Raises: CompileError with every diagnostic where there is none."""
+        if self.graph is None:
+            raise compile_error(self.diagnostics, self.sources)
+        return self.graph
+
+
+def compile_path(path: Path) -> Compilation:
+    """Compile the program in a file. Raises: ConfigError if the file cannot be read as text."""
+    return compile_source(read_source(path), root=path.parent)
+
+
+def compile_source(source: Source, *, root: Path | None) -> Compilation:
+    """Compile a program. ``root`` is the folder its paths are relative to; None where it is in no folder."""
+    parsed = parse(source)
+    if parsed.tree is None or not parsed.ok:
+        return Compilation(None, tuple(in_source_order(parsed.diagnostics)), {source.name: source}, {})
+    file, reporter, facts = parsed.tree, Reporter(), Facts()
+    files = ProgramFiles(root, reporter)
+    declarations = Declarations(Names(file, reporter), files, reporter)
+    report_unlowered(file, reporter)
+    checked = check_program(declarations, files, facts, reporter)
+    lint(file, reporter)
+    graph, spans = None, dict[str, Span]()
+    if not reporter.failed:
+        graph = lower_program(PurePath(source.name).stem, checked, facts, spans)
+        verify(graph)
+    sources = {source.name: source, **files.read}
+    own_file_first = sorted(reporter.diagnostics, key=lambda one: one.primary.span.file != source.name)
+    return Compilation(graph, tuple(in_source_order(own_file_first)), sources, spans)

@@ -1,0 +1,220 @@
+"""Objectives: what `optimize` improves, on which rows, by which metrics, in which range."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import get_args
+
+from lmgraph.compiler.blocks import Settings
+from lmgraph.compiler.datasets import check_rows_feed
+from lmgraph.compiler.declare import Declarations
+from lmgraph.compiler.metrics import MetricTypes, runs_alone
+from lmgraph.compiler.reporter import Reporter, listed
+from lmgraph.graph.graph import Knob, ObjectiveSpec
+from lmgraph.graph.types import BOOL, RecordType
+from lmgraph.source.diagnostic import Label
+from lmgraph.source.text import Span
+from lmgraph.syntax import tree
+
+SETTINGS = ("flow", "data", "metric", "weights", "range", "optimize", "judge")
+KNOBS: tuple[Knob, ...] = get_args(Knob)
+
+
+def read_objective(
+    declaration: tree.Objective,
+    metrics: Mapping[str, MetricTypes | None],
+    declarations: Declarations,
+    reporter: Reporter,
+) -> ObjectiveSpec | None:
+    """The objective's spec, or None after reporting why it has none."""
+    return _Reader(declaration, metrics, declarations, reporter).read()
+
+
+class _Reader:
+    def __init__(
+        self,
+        declaration: tree.Objective,
+        metrics: Mapping[str, MetricTypes | None],
+        declarations: Declarations,
+        reporter: Reporter,
+    ) -> None:
+        self._name = declaration.name.text
+        self._span = declaration.name.span
+        self._metrics = metrics
+        self._declarations = declarations
+        self._reporter = reporter
+        self._settings = Settings(f"objective `{self._name}`", declaration.block.entries, SETTINGS, reporter)
+
+    def read(self) -> ObjectiveSpec | None:
+        lacking = [key for key in ("flow", "data", "metric") if key not in self._settings]
+        if lacking:
+            self._reporter.error(
+                "E0318",
+                self._span,
+                f"objective `{self._name}` does not say its {listed(lacking)}",
+                help=f"add {', '.join(f'`{key}: …`' for key in lacking)}",
+            )
+        flow = self._flow()
+        data = self._settings.name("data")
+        dataset = self._declarations.names.find(data.name, data.span, tree.Dataset) if data else None
+        metrics = self._metric_names()
+        knobs = self._knobs()
+        weights = self._weights(len(metrics))
+        if data is not None and flow is not None and dataset is not None:
+            check_rows_feed(flow, dataset, data.span, self._declarations, self._reporter)
+        for node in metrics:
+            self._check_metric(node, flow, dataset)
+        low, high = self._range(metrics, weights)
+        if flow is None or dataset is None or not metrics:
+            return None
+        names = tuple(node.name for node in metrics)
+        return ObjectiveSpec(
+            self._name, flow.name.text, dataset.name.text, names, tuple(weights), low, high, tuple(knobs)
+        )
+
+    def _flow(self) -> tree.Flow | tree.Module | None:
+        node = self._settings.name("flow")
+        if node is None:
+            return None
+        found = self._declarations.names.declared.get(node.name)
+        if isinstance(found, tree.Module) and runs_alone(found, self._declarations):
+            return found
+        return self._declarations.names.find(node.name, node.span, tree.Flow)
+
+    def _metric_names(self) -> list[tree.Reference]:
+        value = self._settings.expression("metric")
+        nodes = value.items if isinstance(value, tree.ListExpression) else (value,) if value is not None else ()
+        found: list[tree.Reference] = []
+        for node in nodes:
+            if not isinstance(node, tree.Reference):
+                self._reporter.error("E0312", node.span, "`metric` must be the name of a metric, or a list of names")
+            elif self._declarations.names.find(node.name, node.span, tree.Metric) is None:
+                continue
+            elif node.name in [one.name for one in found]:
+                self._reporter.error("E0202", node.span, f"metric `{node.name}` is named twice", help="delete one")
+            else:
+                found.append(node)
+        if isinstance(value, tree.ListExpression) and not value.items:
+            self._reporter.error("E0312", value.span, "`metric` must name at least one metric")
+        return found
+
+    def _check_metric(
+        self, node: tree.Reference, flow: tree.Flow | tree.Module | None, dataset: tree.Dataset | None
+    ) -> None:
+        found = self._metrics.get(node.name)
+        if found is None:
+            return
+        declared = self._declarations.names.declared[node.name].name.span
+        if flow is not None and flow.name.text != found.flow:
+            self._reporter.error(
+                "E0318",
+                node.span,
+                f"metric `{node.name}` scores the flow `{found.flow}`; this objective runs `{flow.name.text}`",
+                secondary=[Label(declared, "declared here")],
+                help=f"write a metric that reads `{flow.name.text}.out`",
+            )
+        row = self._declarations.type(dataset.type) if dataset is not None else None
+        if dataset is not None and isinstance(row, RecordType) and row.fields and row != found.row:
+            self._reporter.error(
+                "E0318",
+                node.span,
+                f"metric `{node.name}` reads rows of `{found.row}`; `{dataset.name.text}` has rows of `{row}`",
+                secondary=[Label(declared, "declared here"), Label(dataset.name.span, "the data is declared here")],
+            )
+
+    def _weights(self, count: int) -> list[float]:
+        """The weights as written; equal ones that sum to 1 where none are."""
+        equal = [1.0 / count] * count if count else []
+        written = self._settings.numbers("weights")
+        if written is None or not count:
+            return equal
+        value = self._settings.value("weights")
+        span = value.span if value is not None else self._span
+        if len(written) != count:
+            self._reporter.error(
+                "E0318",
+                span,
+                f"there are {_counted(len(written), 'weight')} for {_counted(count, 'metric')}",
+                help="write one weight for each metric, in the same order",
+            )
+            return equal
+        if not any(written):
+            self._reporter.error("E0318", span, "with these weights every score is 0", help="give one metric a weight")
+            return equal
+        return written
+
+    def _range(self, metrics: list[tree.Reference], weights: list[float]) -> tuple[float, float]:
+        """The range as written, else from the metrics: each is taken to lie between 0 and 1."""
+        written = self._settings.numbers("range")
+        if written is not None:
+            value = self._settings.value("range")
+            if len(written) == 2 and written[0] < written[1]:
+                return written[0], written[1]
+            self._reporter.error(
+                "E0312",
+                value.span if value is not None else self._span,
+                "`range` must be the lowest and the highest score, as in `[0, 1]`",
+            )
+            return 0.0, 1.0
+        for node in metrics:
+            found = self._metrics.get(node.name)
+            if found is not None and found.result != BOOL and "range" not in self._settings:
+                self._assumed(node)
+        return sum(min(0.0, weight) for weight in weights), sum(max(0.0, weight) for weight in weights)
+
+    def _assumed(self, node: tree.Reference) -> None:
+        self._reporter.warning(
+            "W0007",
+            node.span,
+            f"nothing says in which range `{node.name}` lies; it is taken to be from 0 to 1",
+            help="declare the range of the weighted sum, as in `range: [0, 1]`; a score outside stops the run",
+        )
+
+    def _knobs(self) -> list[tuple[str, Knob]]:
+        value = self._settings.expression("optimize")
+        if value is None:
+            return []
+        form = "`optimize` must be a list such as `[M.instruction, M.demos, M.weights]`"
+        if not isinstance(value, tree.ListExpression) or not value.items:
+            self._reporter.error("E0312", value.span, form, help="leave it out to allow everything")
+            return []
+        found: list[tuple[str, Knob]] = []
+        for node in value.items:
+            if not (isinstance(node, tree.Attribute) and isinstance(node.base, tree.Reference)):
+                self._reporter.error("E0312", node.span, form)
+                continue
+            module = self._declarations.names.find(node.base.name, node.base.span, tree.Module)
+            knob: Knob | None = next((one for one in KNOBS if one == node.name.text), None)
+            if knob is None:
+                self._unknown_knob(node.name)
+            elif any(one == (node.base.name, knob) for one in found):
+                self._reporter.error("E0202", node.span, f"`{node.base.name}.{knob}` is named twice", help="delete one")
+            elif module is not None:
+                self._check_open(module, node.span)
+                found.append((module.name.text, knob))
+        return found
+
+    def _unknown_knob(self, name: tree.Identifier) -> None:
+        self._reporter.unknown(
+            "E0306",
+            name.span,
+            f"a module has no parameter `{name.text}`",
+            name.text,
+            KNOBS,
+            otherwise=f"its parameters are {listed(KNOBS)}",
+        )
+
+    def _check_open(self, module: tree.Module, place: Span) -> None:
+        for entry in module.entries:
+            if entry.key.text == "optimize" and isinstance(entry.value, tree.Constant) and entry.value.value is False:
+                self._reporter.error(
+                    "E0318",
+                    place,
+                    f"`{module.name.text}` may not be optimized",
+                    secondary=[Label(entry.span, "it says so here")],
+                    help="leave it out here, or delete `optimize: false` there",
+                )
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,0 +1,99 @@
+"""Collects the problems of one compilation. Knows codes and labels, nothing of what is checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from lmgraph.source.codes import CODES
+from lmgraph.source.diagnostic import Diagnostic, Fix, Label, Severity
+from lmgraph.source.suggest import did_you_mean, suggest
+from lmgraph.source.text import Span
+
+
+class Reporter:
+    """Every problem found so far. Reporting never stops a phase: the caller goes on with `UNKNOWN` types."""
+
+    def __init__(self) -> None:
+        self._found: list[Diagnostic] = []
+
+    @property
+    def diagnostics(self) -> tuple[Diagnostic, ...]:
+        return tuple(self._found)
+
+    @property
+    def failed(self) -> bool:
+        """Whether an error was reported; warnings do not count."""
+        return any(diagnostic.severity == "error" for diagnostic in self._found)
+
+    def error(
+        self,
+        code: str,
+        span: Span,
+        message: str,
+        *,
+        secondary: Sequence[Label] = (),
+        notes: Sequence[str] = (),
+        help: str | None = None,
+        fix: Fix | None = None,
+    ) -> None:
+        """An error at ``span``. ``message`` must be readable without the code's title."""
+        self._add(code, "error", span, message, secondary, notes, help, fix)
+
+    def warning(
+        self, code: str, span: Span, message: str, *, help: str | None = None, notes: Sequence[str] = ()
+    ) -> None:
+        self._add(code, "warning", span, message, (), notes, help, None)
+
+    def unknown(
+        self,
+        code: str,
+        span: Span,
+        message: str,
+        name: str,
+        candidates: Iterable[str],
+        *,
+        secondary: Sequence[Label] = (),
+        otherwise: str | None = None,
+    ) -> None:
+        """An error about ``name``, which is none of ``candidates``: says which one was meant, or ``otherwise``.
+
+        Where only one candidate is close the fix puts it in place of ``span``.
+        """
+        known = list(candidates)
+        close = suggest(name, known)
+        fix = Fix(span, close[0], f"write `{close[0]}`") if len(close) == 1 else None
+        self.error(
+            code, span, message, secondary=secondary, help=did_you_mean(name, known) or otherwise, fix=fix
+        )
+
+    def _add(
+        self,
+        code: str,
+        severity: Severity,
+        span: Span,
+        message: str,
+        secondary: Sequence[Label],
+        notes: Sequence[str],
+        help: str | None,
+        fix: Fix | None,
+    ) -> None:
+        self._found.append(
+            Diagnostic(
+                code=code,
+                title=CODES[code].title,
+                primary=Label(span, message),
+                secondary=tuple(secondary),
+                notes=tuple(notes),
+                help=help,
+                fix=fix,
+                severity=severity,
+            )
+        )
+
+
+def listed(names: Iterable[str], last: str = "and") -> str:
+    """"`a`, `b` and `c`": names as a message shows them."""
+    quoted = [f"`{name}`" for name in names]
+    if len(quoted) < 2:
+        return "".join(quoted)
+    return f"{', '.join(quoted[:-1])} {last} {quoted[-1]}"

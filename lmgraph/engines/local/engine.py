@@ -1,0 +1,160 @@
+"""LocalEngine: a model in this process, behind the engine protocol.
+
+Requests are checked here, on the event loop, and handed to the worker thread that owns the model. Batching, sampling,
+constraints and adapters each have a file of their own; this one only joins them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import weakref
+from dataclasses import dataclass
+from pathlib import Path
+
+from lmgraph.engines.local.adapters import AdapterStore
+from lmgraph.engines.local.constrain import ConstraintCompiler
+from lmgraph.engines.local.decode import BatchDecoder, Job
+from lmgraph.engines.local.tokenizer import LocalTokenizer
+from lmgraph.engines.local.weights import Precision, Weights, load_weights
+from lmgraph.engines.local.worker import Worker
+from lmgraph.errors import ConfigError, ContextOverflow, EngineRejected
+from lmgraph.runtime.engine import GenerateRequest, Generation
+
+SECONDS_TO_CLOSE_AT_EXIT = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class LocalOptions:
+    """How a local engine is run."""
+
+    dtype: Precision = "auto"
+    """bf16 where the hardware multiplies it, else float32; or one of them by name."""
+    device: str = "auto"
+    """`auto` is CUDA where there is one."""
+    threads: int | None = None
+    """Compute threads; None is one a usable core."""
+    max_batch: int = 64
+    """Most rows decoded together."""
+    max_batch_tokens: int = 32_768
+    """Most prompt and completion tokens of a batch, which bound its memory. One request may always run alone."""
+    share_prefixes: bool = True
+    """Compute what prompts of a batch have in common once."""
+    merged_adapters: int = 3
+    """Adapters kept merged in memory; others are merged anew when they are used."""
+
+    def __post_init__(self) -> None:
+        for name in ("max_batch", "max_batch_tokens", "merged_adapters", "threads"):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, int) or value < 1):
+                raise ConfigError(f"the local engine's `{name}` must be a whole number of 1 or more, got {value!r}.")
+
+
+class LocalEngine:
+    """A TrainableEngine on torch and transformers. Safe to share between tasks, and between event loops in turn."""
+
+    def __init__(self, model_id: str, folder: Path, options: LocalOptions | None = None) -> None:
+        """Load the model of ``folder``; blocks for seconds. Raises: EngineUnavailable, ConfigError."""
+        options = options or LocalOptions()
+        self._model_id = model_id
+        self._folder = folder
+        self._tokenizer = LocalTokenizer(folder)
+        self._weights = load_weights(folder, options.dtype, options.device, options.threads)
+        in_vocabulary = self._weights.vocabulary_size
+        stops = (*self._weights.stop_token_ids, *self._tokenizer.end_token_ids)
+        self._stop_token_ids = tuple(dict.fromkeys(stop for stop in stops if 0 <= stop < in_vocabulary))
+        self._context_length = min(self._weights.context_length, self._tokenizer.longest_input)
+        self._adapters = AdapterStore(self._weights, options.merged_adapters)
+        compiler = ConstraintCompiler(self._tokenizer.definition, in_vocabulary, self._stop_token_ids)
+        decoder = BatchDecoder(self._weights, compiler, share_prefixes=options.share_prefixes)
+        self._worker = Worker(
+            decoder, self._adapters, max_batch=options.max_batch, max_batch_tokens=options.max_batch_tokens
+        )
+        self._finalizer = weakref.finalize(self, self._worker.close, SECONDS_TO_CLOSE_AT_EXIT)
+
+    @property
+    def name(self) -> str:
+        return "local"
+
+    @property
+    def model_id(self) -> str:
+        return self._model_id
+
+    @property
+    def model_folder(self) -> Path:
+        return self._folder
+
+    @property
+    def tokenizer(self) -> LocalTokenizer:
+        return self._tokenizer
+
+    @property
+    def stop_token_ids(self) -> tuple[int, ...]:
+        return self._stop_token_ids
+
+    @property
+    def context_length(self) -> int:
+        return self._context_length
+
+    @property
+    def token_exact(self) -> bool:
+        return True
+
+    @property
+    def honours_seed(self) -> bool:
+        return True
+
+    @property
+    def constrains(self) -> bool:
+        return True
+
+    @property
+    def weights(self) -> Weights:
+        """The model in memory. Only the worker thread may compute with it while requests are under way."""
+        return self._weights
+
+    async def generate(self, request: GenerateRequest) -> Generation:
+        job = self._accept(request)
+        self._worker.submit(job)
+        # Cancelling this task cancels the job's future, and the worker drops the row at its next token.
+        return await asyncio.wrap_future(job.future)
+
+    async def load_adapter(self, name: str, folder: Path) -> None:
+        await asyncio.wrap_future(self._worker.call(lambda: self._adapters.load(name, folder)))
+
+    async def unload_adapter(self, name: str) -> None:
+        await asyncio.wrap_future(self._worker.call(lambda: self._adapters.unload(name)))
+
+    async def aclose(self) -> None:
+        """Fail what is under way and stop the thread. Closing twice is no error."""
+        await asyncio.to_thread(self._worker.close)
+
+    def _accept(self, request: GenerateRequest) -> Job:
+        """Raises: EngineRejected, ContextOverflow."""
+        prompt_ids = tuple(request.prompt_ids)
+        sampling = request.sampling
+        vocabulary = self._weights.vocabulary_size
+        if not prompt_ids:
+            raise EngineRejected("the prompt is empty.")
+        if min(prompt_ids) < 0 or max(prompt_ids) >= vocabulary:
+            raise EngineRejected(
+                f"the prompt has a token id outside the model's vocabulary of {vocabulary}.",
+                hint="Encode the prompt with this engine's own tokenizer.",
+            )
+        if sampling.max_tokens < 1:
+            raise EngineRejected(f"max_tokens must be 1 or more, got {sampling.max_tokens}.")
+        if not (math.isfinite(sampling.temperature) and sampling.temperature >= 0):
+            raise EngineRejected(f"temperature must be 0 or more, got {sampling.temperature}.")
+        if not 0 < sampling.top_p <= 1:
+            raise EngineRejected(f"top_p must be above 0 and at most 1, got {sampling.top_p}.")
+        if len(prompt_ids) + sampling.max_tokens > self._context_length:
+            raise ContextOverflow(
+                f"the prompt of {len(prompt_ids)} tokens and max_tokens {sampling.max_tokens} do not fit the context "
+                f"of {self._context_length} tokens of {self._model_id}.",
+                hint="Shorten the inputs, use fewer demos, or lower max_tokens.",
+            )
+        stop_ids = self._stop_token_ids if sampling.stop_token_ids is None else sampling.stop_token_ids
+        if any(not 0 <= stop < vocabulary for stop in stop_ids):
+            raise EngineRejected(f"a stop token id lies outside the model's vocabulary of {vocabulary}: {stop_ids}.")
+        adapter = None if request.adapter is None else self._adapters.get(request.adapter)
+        return Job(prompt_ids, sampling, stop_ids, adapter)

@@ -1,0 +1,9 @@
+"""Datasets, metrics, rollouts, and scores with intervals."""
+
+from lmgraph.evaluate.dataset import Example
+from lmgraph.evaluate.evaluate import Evaluation, evaluate
+from lmgraph.evaluate.rollout import Rollout, RolloutPlan, rollouts
+from lmgraph.evaluate.statistics import Interval
+from lmgraph.evaluate.task import Task, make_task
+
+__all__ = ["Evaluation", "Example", "Interval", "Rollout", "RolloutPlan", "Task", "evaluate", "make_task", "rollouts"]

@@ -1,0 +1,144 @@
+"""Score a program on rows, with an interval and one result a row."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lmgraph.errors import ConfigError
+from lmgraph.evaluate.dataset import Example
+from lmgraph.evaluate.rollout import Rollout, RolloutPlan, rollouts
+from lmgraph.evaluate.statistics import Interval, mean_interval
+from lmgraph.evaluate.task import Task, make_task
+from lmgraph.program.program import Program
+from lmgraph.runtime.parse import Decoding
+from lmgraph.runtime.service import Runtime
+
+
+@dataclass(frozen=True, slots=True)
+class RowResult:
+    example: str
+    """Id of the row: file and line."""
+    score: float
+    parts: dict[str, float]
+    outputs: dict[str, Any] | None
+    failure: str | None
+    run_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """A score and all that led to it."""
+
+    interval: Interval
+    """Mean score over rows and its 95 % interval, in the objective's range."""
+    split: str
+    decoding: Decoding
+    rows: list[RowResult] = field(repr=False)
+    failures: dict[str, int]
+    """Failed runs by kind."""
+    calls: int
+    prompt_tokens: int
+    completion_tokens: int
+    seconds: float
+
+    @property
+    def score(self) -> float:
+        return self.interval.mean
+
+    def to_data(self, *, rows: bool = True) -> dict[str, Any]:
+        """JSON-ready."""
+        data: dict[str, Any] = {
+            "score": self.interval.mean,
+            "low": self.interval.low,
+            "high": self.interval.high,
+            "rows": len(self.rows),
+            "split": self.split,
+            "decoding": self.decoding,
+            "failures": self.failures,
+            "calls": self.calls,
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.completion_tokens,
+            "seconds": round(self.seconds, 3),
+        }
+        if rows:
+            data["results"] = [
+                {
+                    "example": row.example, "score": row.score, "parts": row.parts, "outputs": row.outputs,
+                    "failure": row.failure, "run_id": row.run_id,
+                }
+                for row in self.rows
+            ]  # fmt: skip
+        return data
+
+
+async def evaluate(
+    program: Program,
+    *,
+    runtime: Runtime | None = None,
+    task: Task | None = None,
+    objective: str | None = None,
+    data: Path | None = None,
+    split: str = "dev",
+    limit: int | None = None,
+    decoding: Decoding = "constrained",
+    seed: int = 0,
+    progress: Callable[[Rollout], None] | None = None,
+) -> Evaluation:
+    """Run every row of a split once at the program's own temperatures and score it.
+
+    ``limit`` takes the first rows of the split. Without ``runtime`` one is opened with defaults and closed again.
+    Raises: ConfigError, DataError (a row or a metric that does not fit), EngineUnavailable, BudgetExhausted.
+    """
+    task = task or make_task(program, objective, data=data)
+    examples = task.split(split)[:limit]
+    if not examples:
+        raise ConfigError(f"There is no row to score: split `{split}`, limit {limit}.", hint="raise --limit")
+    if runtime is None:
+        async with Runtime() as own:
+            return await _evaluate(program, own, task, examples, split, decoding, seed, progress)
+    return await _evaluate(program, runtime, task, examples, split, decoding, seed, progress)
+
+
+async def _evaluate(
+    program: Program,
+    runtime: Runtime,
+    task: Task,
+    examples: Sequence[Example],
+    split: str,
+    decoding: Decoding,
+    seed: int,
+    progress: Callable[[Rollout], None] | None,
+) -> Evaluation:
+    began = time.perf_counter()
+    plan = RolloutPlan(decoding, seed=seed, phase="eval")
+    done = await rollouts(runtime, program, task, examples, plan, progress)
+    return summarize(done, task, split, decoding, time.perf_counter() - began)
+
+
+def summarize(done: Sequence[Rollout], task: Task, split: str, decoding: Decoding, seconds: float) -> Evaluation:
+    """The evaluation that rollouts amount to."""
+    scores = [rollout.score.value for rollout in done]
+    traces = [rollout.trace for rollout in done]
+    return Evaluation(
+        mean_interval(scores, low=task.objective.low, high=task.objective.high),
+        split,
+        decoding,
+        [_row(rollout) for rollout in done],
+        dict(Counter(trace.failure.kind for trace in traces if trace.failure is not None)),
+        sum(len(trace.calls) for trace in traces),
+        sum(trace.prompt_tokens for trace in traces),
+        sum(trace.completion_tokens for trace in traces),
+        seconds,
+    )
+
+
+def _row(rollout: Rollout) -> RowResult:
+    trace = rollout.trace
+    failure = None if trace.failure is None else f"{trace.failure.call_key}: {trace.failure.message}"
+    outputs = None if trace.outputs is None else dict(trace.outputs)
+    return RowResult(rollout.example.id, rollout.score.value, dict(rollout.score.parts), outputs, failure, trace.run_id)

@@ -1,0 +1,81 @@
+"""Task: a flow, rows to learn from and to check on, and the scorer. What evaluate and optimize work on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lmgraph.errors import ConfigError
+from lmgraph.evaluate.dataset import Example, load_splits, pick_split
+from lmgraph.evaluate.metric import Scorer
+from lmgraph.graph.graph import Knob, ObjectiveSpec
+from lmgraph.program.program import Program
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    flow: str
+    objective: ObjectiveSpec
+    splits: Mapping[str, Sequence[Example]]
+    scorer: Scorer
+
+    @property
+    def train(self) -> Sequence[Example]:
+        return self.split("train")
+
+    @property
+    def dev(self) -> Sequence[Example]:
+        return self.split("dev")
+
+    def split(self, name: str) -> Sequence[Example]:
+        """Raises: ConfigError naming the splits there are."""
+        return pick_split({key: list(rows) for key, rows in self.splits.items()}, name)
+
+    def allows(self, program: Program, module: str, knob: Knob) -> bool:
+        """Whether an optimizer may change this part of the module: its own `optimize`, and the objective's list."""
+        knobs = self.objective.knobs
+        return program.graph.module(module).optimize and (not knobs or (module, knob) in knobs)
+
+    def inputs(self, program: Program, example: Example) -> dict[str, object]:
+        """The row's fields that the flow takes."""
+        names = [field.name for field in program.graph.flow(self.flow).inputs]
+        return {name: example.values[name] for name in names if name in example.values}
+
+
+def make_task(program: Program, objective: str | None = None, *, data: Path | None = None) -> Task:
+    """The task of one objective; the program's only one where none is named.
+
+    ``data`` replaces the dataset's rows. Raises: ConfigError, DataError.
+    """
+    spec = _objective(program, objective)
+    dataset = program.graph.dataset(spec.data)
+    missing = [
+        field.name
+        for field in program.graph.flow(spec.flow).inputs
+        if not field.has_default and dataset.record.field(field.name) is None
+    ]
+    if missing:
+        raise ConfigError(
+            f"Dataset `{dataset.name}` has no field `{missing[0]}`, which flow `{spec.flow}` takes.",
+            hint=f"its record {dataset.record.name} has: {', '.join(field.name for field in dataset.record.fields)}",
+        )
+    return Task(spec.flow, spec, load_splits(dataset, program.root, data), Scorer(program, spec))
+
+
+def _objective(program: Program, name: str | None) -> ObjectiveSpec:
+    objectives = program.graph.objectives
+    names = ", ".join(objective.name for objective in objectives)
+    if name is not None:
+        found = [objective for objective in objectives if objective.name == name]
+        if not found:
+            raise ConfigError(f"The program has no objective `{name}`.", hint=f"it has: {names or 'none'}")
+        return found[0]
+    if len(objectives) == 1:
+        return objectives[0]
+    if not objectives:
+        raise ConfigError(
+            f"The program {program.graph.name} has no objective, so there is nothing to score.",
+            hint="declare one: objective name { flow: F  data: d  metric: m }",
+        )
+    raise ConfigError(f"The program has several objectives: {names}.", hint="name one with --objective")

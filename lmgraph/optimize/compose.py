@@ -1,0 +1,251 @@
+"""Stages in the order given, each from the best program so far; after each the dev score decides whether it stays."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lmgraph.errors import BudgetExhausted, ConfigError
+from lmgraph.evaluate.dataset import Example
+from lmgraph.evaluate.evaluate import Evaluation
+from lmgraph.evaluate.task import Task
+from lmgraph.optimize.lab import Lab, StatusFunction, spent
+from lmgraph.optimize.optimizer import Optimizer, OptimizeResult
+from lmgraph.optimize.records import StageRecord, read_record, record_data
+from lmgraph.optimize.registry import make_optimizer
+from lmgraph.optimize.report import render_report
+from lmgraph.optimize.study import Study
+from lmgraph.program import artifact
+from lmgraph.program.params import params_hash
+from lmgraph.program.program import Program, graph_hash
+from lmgraph.runtime.limits import Budget, Meter
+from lmgraph.runtime.parse import Decoding
+from lmgraph.runtime.seeds import derive_seed
+from lmgraph.runtime.service import Runtime
+
+
+@dataclass(frozen=True, slots=True)
+class StageSpec:
+    """One stage: the optimizer's name and its options."""
+
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class OptimizeRun:
+    program: Program
+    """The best program, the start included."""
+    stages: tuple[StageRecord, ...]
+    artifact: Path
+    report: Path
+    study: Path
+    stopped: str | None
+    """Why the run ended before its last stage did, or None."""
+    resumed: bool = False
+    """Whether it continued an interrupted run."""
+
+
+def study_key(
+    program: Program,
+    task: Task,
+    stages: Sequence[StageSpec],
+    *,
+    seed: int,
+    decoding: str,
+    models: str,
+    dev_limit: int | None = None,
+) -> str:
+    """What makes two optimize runs the same run: everything that decides its result, but not its budget."""
+    rows = derive_seed(*(f"{name}:{row.id}:{dict(row.values)}" for name, rows in task.splits.items() for row in rows))
+    parts = [
+        graph_hash(program.graph),
+        params_hash(program.params),
+        task.objective.name,
+        str(rows),
+        json.dumps([[stage.name, dict(stage.options)] for stage in stages], sort_keys=True),
+        str(seed),
+        decoding,
+        models,
+        str(dev_limit),
+    ]
+    return f"{derive_seed(*parts):016x}"
+
+
+async def optimize(
+    program: Program,
+    stages: Sequence[StageSpec],
+    *,
+    runtime: Runtime,
+    task: Task,
+    output: Path,
+    study_folder: Path,
+    budget: Budget | None = None,
+    seed: int = 0,
+    decoding: Decoding = "constrained",
+    dev_limit: int | None = None,
+    fresh: bool = False,
+    command: str = "",
+    status: StatusFunction | None = None,
+) -> OptimizeRun:
+    """Run the stages and write the best program to ``output`` with its report.
+
+    An unfinished study of the same program, data, stages, seed and models in ``study_folder`` is continued. When the
+    budget ends, what was found until then is written. Raises: ConfigError and PluginError before any call is made;
+    OptimizeError; DataError where a metric fails.
+    """
+    optimizers = [(spec, *make_optimizer(spec.name, spec.options)) for spec in stages]
+    if not optimizers:
+        raise ConfigError("There is no stage to run.", hint="name optimizers: --with demos,mmgrpo")
+    check_output(output)
+    dev = list(task.dev[:dev_limit])
+    models = ",".join(
+        "/".join(runtime.bindings.resolve(program.graph, lm))
+        for lm in sorted({module.lm for module in program.graph.modules})
+    )
+    key = study_key(program, task, stages, seed=seed, decoding=decoding, models=models, dev_limit=dev_limit)
+    study = Study.open(study_folder, key, fresh=fresh)
+    resumed = study.resumed
+    before = study.state["spent"]
+    runtime.meter = Meter(
+        budget, calls=before.get("calls", 0), tokens=before.get("tokens", 0), seconds=before.get("seconds", 0.0)
+    )
+    run = _Composition(program, runtime, task, study, dev, seed, decoding, status)
+    try:
+        stopped = await run.all(optimizers)
+    finally:
+        study.save(spent=spent(runtime.meter))  # what an interrupted stage used counts as well
+    records = tuple(run.records)
+    best = run.best()
+    report = render_report(best, task, records, command=command, seed=seed, models=models, stopped=stopped)
+    scores = json.dumps([record_data(record) for record in records], indent=1)
+    events = (study.folder / "events.jsonl").read_bytes()
+    artifact.save(best, output, extra={"report.md": report, "scores.json": scores, "events.jsonl": events})
+    if stopped is None:
+        study.save(finished=True)
+    return OptimizeRun(best, records, output, output / "report.md", study.folder, stopped, resumed)
+
+
+def check_output(output: Path) -> None:
+    """Before any call is made: whether the artifact will have a place. Raises: ConfigError."""
+    if output.exists() and not artifact.is_artifact(output) and (not output.is_dir() or any(output.iterdir())):
+        raise ConfigError(f"{output} exists and is no artifact.", hint="choose another folder with --output")
+    try:
+        output.absolute().parent.mkdir(parents=True, exist_ok=True)
+        probe = output.absolute().parent / f".{output.name}-probe"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ConfigError(
+            f"The output folder {output} cannot be written: {error.strerror}.", hint="choose another with --output"
+        ) from None
+
+
+class _Composition:
+    """The state of one run through its stages."""
+
+    def __init__(
+        self,
+        program: Program,
+        runtime: Runtime,
+        task: Task,
+        study: Study,
+        dev: Sequence[Example],
+        seed: int,
+        decoding: Decoding,
+        status: StatusFunction | None,
+    ) -> None:
+        self._start = program
+        self._runtime = runtime
+        self._task = task
+        self._study = study
+        self._dev = dev
+        self._seed = seed
+        self._decoding: Decoding = decoding
+        self._status = status or (lambda message, share: None)
+        self.records = [read_record(data) for data in study.state["stages"]]
+
+    async def all(self, optimizers: Sequence[tuple[StageSpec, Optimizer, Any]]) -> str | None:
+        """Every stage that is not done yet. Returns why it stopped early, or None."""
+        try:
+            if not self.records:
+                await self._finish("start", self._start, OptimizeResult(self._start), {})
+            for index, (spec, optimizer, config) in enumerate(optimizers, 1):
+                if index < len(self.records):
+                    continue
+                stopped = await self._stage(index, spec, optimizer, config)
+                if stopped is not None:
+                    return stopped
+        except BudgetExhausted as stop:
+            if not self.records:
+                raise
+            return stop.message
+        return None
+
+    def best(self) -> Program:
+        kept = [record for record in self.records if record.kept][-1]
+        return self._start if kept.name == "start" else artifact.load(Path(kept.artifact))
+
+    async def _stage(self, index: int, spec: StageSpec, optimizer: Optimizer, config: Any) -> str | None:
+        """Run one stage; why it stopped early, or None. Enough of the budget is kept back to score its result."""
+        meter = self._runtime.meter
+        name = f"{index}-{spec.name}"
+        lab = self._lab(name)
+        options = config.model_dump(mode="json")
+        lab.log("stage", options=options)
+        start = self.records[0]
+        meter.reserve(start.calls, start.tokens, start.seconds)
+        try:
+            result = await optimizer.optimize(self.best(), self._task, lab)
+        finally:
+            meter.reserve()
+        await self._finish(name, result.program, result, options)
+        return result.stopped
+
+    async def _finish(
+        self,
+        name: str,
+        program: Program,
+        result: OptimizeResult,
+        options: Mapping[str, Any],
+    ) -> None:
+        self._status(f"{name}: scoring {len(self._dev)} dev rows", None)
+        dev = await self._lab("dev").evaluate(program, self._dev, phase="dev")
+        after = spent(self._runtime.meter)
+        folder = artifact.save(program, self._study.folder / "stages" / name)
+        record = StageRecord(
+            name.partition("-")[2] or name,
+            dev.to_data(rows=False),
+            self._is_best(dev),
+            # Not since this process began: an interrupted part of the stage counts as well.
+            int(after["calls"]) - sum(record.calls for record in self.records),
+            int(after["tokens"]) - sum(record.tokens for record in self.records),
+            round(after["seconds"] - sum(record.seconds for record in self.records), 3),
+            result.notes,
+            result.details,
+            dict(options),
+            str(folder),
+        )
+        self.records.append(record)
+        self._study.log(name, "stage finished", {"dev": dict(record.dev), "kept": record.kept})
+        self._study.save(spent=after)
+        if result.stopped is None:  # a stage the budget cut goes on from its checkpoint when the run is repeated
+            self._study.finish_stage(record_data(record), name)
+
+    def _is_best(self, dev: Evaluation) -> bool:
+        best = max((record.dev["score"] for record in self.records if record.kept), default=None)
+        return best is None or dev.score > best
+
+    def _lab(self, stage: str) -> Lab:
+        return Lab(
+            runtime=self._runtime,
+            task=self._task,
+            study=self._study,
+            stage=stage,
+            seed=self._seed,
+            decoding=self._decoding,
+            status=lambda message, share: self._status(f"{stage}: {message}", share),
+        )

@@ -1,0 +1,35 @@
+"""What a finished stage is remembered by, in memory and in study.json."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class StageRecord:
+    """What one finished stage came to. The first record is the start, which no optimizer touched."""
+
+    name: str
+    dev: Mapping[str, Any]
+    """As `Evaluation.to_data(rows=False)`."""
+    kept: bool
+    """Whether its program is the best so far."""
+    calls: int
+    tokens: int
+    seconds: float
+    notes: tuple[str, ...]
+    details: Mapping[str, Any]
+    options: Mapping[str, Any]
+    artifact: str
+    """Folder of the stage's own program."""
+
+
+def record_data(record: StageRecord) -> dict[str, Any]:
+    """JSON-ready."""
+    return {name: getattr(record, name) for name in StageRecord.__dataclass_fields__}
+
+
+def read_record(data: Mapping[str, Any]) -> StageRecord:
+    return StageRecord(**{**data, "notes": tuple(data["notes"])})

@@ -1,0 +1,20 @@
+"""Runs programs and records what they did."""
+
+from lmgraph.runtime.bind import Binding
+from lmgraph.runtime.limits import Budget, Meter
+from lmgraph.runtime.service import RunOptions, Runtime
+from lmgraph.runtime.store import TraceStore
+from lmgraph.runtime.trace import Call, Failure, RunIdentity, Trace
+
+__all__ = [
+    "Binding",
+    "Budget",
+    "Call",
+    "Failure",
+    "Meter",
+    "RunIdentity",
+    "RunOptions",
+    "Runtime",
+    "Trace",
+    "TraceStore",
+]
