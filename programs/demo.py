@@ -54,15 +54,18 @@ def score(program: str, decoding: str, limit: int) -> dict[str, Any]:
     """The program's score on the first ``limit`` test rows."""
     printed = command("eval", program, "--split", "test", "--limit", str(limit), "--decoding", decoding, "--json")
     result: dict[str, Any] = json.loads(printed)
-    print(f"  {interval(result)}   {result['rows']} rows, {result['failures']} failures, {result['seconds']:.0f} s")
+    failed = sum(result["failures"].values())
+    print(f"  {interval(result)}   {result['rows']} rows, {failed} failed, {result['seconds']:.0f} s")
     return result
 
 
 def optimize(output: str, seconds: int) -> dict[str, Any]:
-    """Demos, then weights, within a time budget. Starts afresh: an earlier demo's artifact is not resumed."""
-    budget = f"seconds={seconds}"
-    printed = command("optimize", PROGRAM, "--with", "demos,mmgrpo", "--output", output, "--budget", budget, "--json")
+    """Demos, then weights, within a time budget, from the beginning each time."""
+    limits = ("--budget", f"seconds={seconds}", "--fresh")
+    printed = command("optimize", PROGRAM, "--with", "demos,mmgrpo", *limits, "--output", output, "--json")
     result: dict[str, Any] = json.loads(printed)
+    if result["stopped"]:
+        print(f"  stopped early: {result['stopped']}")
     return result
 
 

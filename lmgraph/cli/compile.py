@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from lmgraph.graph.graph import Graph
 
 
-class Emit(str, Enum):
+class Emit(StrEnum):
     json = "json"
     text = "text"
     mermaid = "mermaid"
     dot = "dot"
 
 
-class DiagnosticFormat(str, Enum):
+class DiagnosticFormat(StrEnum):
     text = "text"
     json = "json"
 

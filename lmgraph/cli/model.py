@@ -28,13 +28,14 @@ def pull_command(
     from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     from lmgraph.engines.local import supply
+    from lmgraph.engines.local.progress import PullProgress
 
     started = time.monotonic()
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(file=sys.stderr), transient=True) as bars:
         task = bars.add_task(f"{spec}: starting", total=None)
 
-        def show(progress: supply.PullProgress) -> None:
+        def show(progress: PullProgress) -> None:
             bars.update(
                 task,
                 description=f"{spec}: {progress.stage}",

@@ -63,9 +63,6 @@ def optimize_command(
         ),
     ] = None,
     objective: Annotated[str | None, typer.Option("--objective", help="Which of several objectives.")] = None,
-    data: Annotated[
-        Path | None, typer.Option("--data", help="Rows (.jsonl or .csv) in place of the dataset's own.", metavar="FILE")
-    ] = None,
     decoding: common.DecodingOption = common.DecodingChoice.CONSTRAINED,
     seed: common.SeedOption = 0,
     dev_limit: Annotated[
@@ -112,7 +109,7 @@ def optimize_command(
         make_optimizer(name, options[name])  # a mistake in an option shows before anything is loaded
     path = common.find_program(Path(free.positional[0]) if free.positional else None)
     program = common.load_program(path)
-    task = make_task(program, objective, data=data)
+    task = make_task(program, objective)
     title = common.program_title(path, program)
     folder = study or STUDIES / f"{title}-{'-'.join(names)}"
     target = output or ARTIFACTS / f"{title}-tuned"
@@ -160,6 +157,9 @@ class _Status:
 
     def show(self, message: str, share: float | None) -> None:
         stage = message.partition(":")[0]
+        if stage.startswith("resuming"):
+            self._progress.line(message)
+            return
         self._progress.status(message, share, important=stage != self._stage)
         self._stage = stage
 
@@ -183,7 +183,8 @@ def _data(run: OptimizeRun, trace: Path | None) -> dict[str, Any]:
 
 
 def _summary(run: OptimizeRun, trace: Path | None, command: str) -> str:
-    lines = [_table(run.stages), ""]
+    lines = ["This continued an interrupted run.", ""] if run.resumed else []
+    lines += [_table(run.stages), ""]
     if run.stopped is not None:
         lines += [f"stopped early: {run.stopped} With a larger budget the same command goes on:", f"  {command}", ""]
     lines += [f"artifact  {run.artifact}", f"report    {run.report}", f"study     {run.study}"]

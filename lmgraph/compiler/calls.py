@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lmgraph.compiler.checker import Checker
-from lmgraph.compiler.facts import UNKNOWN, Scope, described, mentions_unknown
+from lmgraph.compiler.facts import UNKNOWN, Scope, a_type, described, mentions_unknown
 from lmgraph.compiler.reporter import listed
 from lmgraph.compiler.resolve import BUILTIN_FUNCTIONS, kind_of
 from lmgraph.graph.types import INT, STR, Field, ListType, LiteralType, MapType, OptionalType, RecordType, Type
@@ -138,7 +138,7 @@ def _len(node: tree.CallExpression, scope: Scope, checker: Checker) -> Type:
     if isinstance(found, OptionalType):
         checker.report_null(value, "`len` needs a list or a text; this may be null")
     elif not (found in (STR, UNKNOWN) or isinstance(found, ListType | MapType | LiteralType)):
-        checker.reporter.error("E0301", value.span, f"`len` needs a list or a text; this is a `{described(found)}`")
+        checker.reporter.error("E0301", value.span, f"`len` needs a list or a text; this is {a_type(found)}")
     return INT
 
 
@@ -147,11 +147,12 @@ def check_arguments(
 ) -> None:
     """Every argument names a parameter once and fits it; every parameter without a default is there.
 
-    One mistake is reported once: a mistyped or unnamed argument counts as given where it is clear which one is meant.
+    One mistake is reported once: a mistyped, renamed or unnamed argument counts as the one that is missing.
     """
     by_name = {parameter.name: parameter for parameter in parameters}
     given: dict[str, Span] = {}
     meant: set[str] = set()
+    strangers = 0
     for argument in arguments:
         name = argument_name(argument)
         if name is None or (argument.name is None and name not in by_name):
@@ -183,11 +184,12 @@ def check_arguments(
                 otherwise=f"its {target.parameter}s are {listed(known)}" if known else "it takes none",
             )
             meant |= set(suggest(name, known))
+            strangers += 1
             checker.infer(argument.value, scope)
     missing = [
         one.name for one in parameters if not one.has_default and one.name not in given and one.name not in meant
     ]
-    if missing:
+    if len(missing) > strangers:
         noun = target.parameter if len(missing) == 1 else f"{target.parameter}s"
         checker.reporter.error(
             "E0303",

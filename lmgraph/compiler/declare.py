@@ -6,6 +6,7 @@ Knows no expressions other than defaults.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from lmgraph.compiler.constants import Refused, default_value
 from lmgraph.compiler.enums import read_enum, unknown_member
@@ -30,6 +31,10 @@ from lmgraph.source.diagnostic import Label
 from lmgraph.source.text import Span
 from lmgraph.syntax import tree
 
+MOST_LEVELS = 16
+MOST_FIELDS = 1_000
+"""A type is written out wherever it is used, to models as a JSON Schema: these bound its size."""
+
 _SCALARS = {"str": STR, "int": INT, "float": FLOAT, "bool": BOOL}
 
 
@@ -43,6 +48,7 @@ class Declarations:
         self._types: dict[str, Type] = {}
         self._signatures: dict[str, SignatureTypes] = {}
         self._open: set[str] = set()
+        self._extents: dict[str, _Extent] = {}
 
     # -- types -------------------------------------------------------------------------------------------------------
 
@@ -121,10 +127,13 @@ class Declarations:
             )
             return UNKNOWN
         if name not in self._types:
+            if self._too_deep(use or declaration.name.span):
+                return UNKNOWN
             self._open.add(name)
             fields = self.fields(declaration.fields, f"record `{name}`")
             self._open.discard(name)
-            self._types[name] = RecordType(name, fields)
+            found = RecordType(name, fields)
+            self._types[name] = found if self._measured(found, declaration.name.span) else UNKNOWN
             if not declaration.fields:
                 self._reporter.error(
                     "E0403", declaration.name.span, f"record `{name}` has no field", help="declare at least one field"
@@ -164,6 +173,8 @@ class Declarations:
         if isinstance(found, tree.Module | tree.Flow):
             if owner.text in self._open:
                 self._reporter.error("E0205", owner.span, f"the signature of `{owner.text}` would contain itself")
+                return None
+            if owner.text not in self._signatures and self._too_deep(owner.span):
                 return None
             return self.signature(found)
         if owner.text in self.names.silent:
@@ -225,8 +236,57 @@ class Declarations:
             inputs = self.fields(signature.inputs, owner)
             outputs = self.fields(signature.outputs, owner)
             self._open.discard(name)
-            self._signatures[name] = SignatureTypes(name, inputs, outputs, declaration.name.span)
+            found = SignatureTypes(name, inputs, outputs, declaration.name.span)
+            if not self._measured(found.output_type, declaration.name.span):
+                found = replace(found, outputs=tuple(replace(field, type=UNKNOWN) for field in outputs))
+            self._signatures[name] = found
         return self._signatures[name]
+
+    # -- size --------------------------------------------------------------------------------------------------------
+
+    def _too_deep(self, span: Span) -> bool:
+        """Reports a type that is reached through too many others, before reading it."""
+        if len(self._open) <= MOST_LEVELS:
+            return False
+        self._report_size(span)
+        return True
+
+    def _measured(self, record: RecordType, span: Span) -> bool:
+        """Notes how large the record is, its fields' own fields included; reports one that is too large."""
+        inside = [self._extent(field.type) for field in record.fields]
+        levels = 1 + max((one.levels for one in inside), default=0)
+        fields = len(inside) + sum(one.fields for one in inside)
+        self._extents[record.name] = _Extent(levels, fields)
+        if levels <= MOST_LEVELS and fields <= MOST_FIELDS:
+            return True
+        self._report_size(span)
+        return False
+
+    def _extent(self, type: Type) -> _Extent:
+        match type:
+            case ListType(element=inner) | OptionalType(inner=inner):
+                found = self._extent(inner)
+                return _Extent(found.levels + 1, found.fields)
+            case RecordType(name=name):
+                return self._extents.get(name, _Extent(0, 0))
+            case _:
+                return _Extent(0, 0)
+
+    def _report_size(self, span: Span) -> None:
+        self._reporter.error(
+            "E0206",
+            span,
+            f"this type holds others more than {MOST_LEVELS} levels deep, or more than {MOST_FIELDS:,} fields",
+            help="flatten it: hold what a step needs, not everything that is known",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Extent:
+    """How large a type is when it is written out."""
+
+    levels: int
+    fields: int
 
 
 def _shape(name: str) -> str:

@@ -12,7 +12,7 @@ from lmgraph.compiler.facts import (
     Facts,
     Local,
     Scope,
-    described,
+    a_type,
     fits,
     join,
     mentions_unknown,
@@ -40,6 +40,9 @@ from lmgraph.graph.types import (
 from lmgraph.source.diagnostic import Label
 from lmgraph.source.text import Span
 from lmgraph.syntax import tree
+
+_BIND_FIRST = "bind it to a name of its own first, and use the name here; it then always runs"
+_IN_FILTER = ("in the filter of a map", "run over the list once to make the calls, and filter what they gave back")
 
 
 class Expressions:
@@ -116,7 +119,7 @@ class Expressions:
             case tree.Binary(operator="and" | "or" as operator):
                 self._condition(node.left, scope)
                 proved = proves_not_null(node.left, operator == "and")
-                right = scope.knowing(proved).without_calls(f"the right side of `{operator}`")
+                right = scope.knowing(proved).without_calls((f"on the right of `{operator}`", _BIND_FIRST))
                 self._condition(node.right, right)
                 return BOOL
             case tree.Binary():
@@ -206,7 +209,7 @@ class Expressions:
                 help=f"read it of each element: `[x.{name.text} for x in …]`" if inside else None,
             )
         else:
-            self.reporter.error("E0306", name.span, f"a `{described(base)}` has no fields")
+            self.reporter.error("E0306", name.span, f"{a_type(base)} has no fields")
 
     def report_null(self, node: tree.Expression, message: str) -> None:
         path = path_of(node)
@@ -232,7 +235,7 @@ class Expressions:
         if isinstance(base, OptionalType):
             self.report_null(node.base, "the value before `[` may be null")
         elif not mentions_unknown(base):
-            self.reporter.error("E0309", node.base.span, f"a `{described(base)}` has no elements to pick")
+            self.reporter.error("E0309", node.base.span, f"{a_type(base)} has no elements to pick")
         return UNKNOWN
 
     def _list(self, node: tree.ListExpression, scope: Scope) -> Type:
@@ -258,13 +261,13 @@ class Expressions:
             self.reporter.error(
                 "E0301",
                 node.iterable.span,
-                f"a map runs over a list; this is a `{described(items)}`",
+                f"a map runs over a list; this is {a_type(items)}",
                 help=_list_field(items),
             )
         self.declare_local(node.variable, scope)
         inner = scope.binding(node.variable.text, Local(element, node.variable.span, "element"))
         if node.condition is not None:
-            self._condition(node.condition, inner.without_calls("the filter of a map"))
+            self._condition(node.condition, inner.without_calls(_IN_FILTER))
             inner = inner.knowing(proves_not_null(node.condition, True))
         found = self.infer(node.element, inner)
         return UNKNOWN if found is UNKNOWN else ListType(found)
@@ -274,7 +277,7 @@ class Expressions:
         return self._joined((node.when_true, node.when_false), self._branches(node, scope), "branches")
 
     def _branches(self, node: tree.Conditional, scope: Scope) -> tuple[Scope, Scope]:
-        inner = scope.without_calls("a branch of `if … then … else …`")
+        inner = scope.without_calls(("in a branch of `if … then … else …`", _BIND_FIRST))
         then = inner.knowing(proves_not_null(node.condition, True))
         return then, inner.knowing(proves_not_null(node.condition, False))
 
@@ -299,8 +302,8 @@ class Expressions:
                 self.reporter.error(
                     "E0301",
                     node.span,
-                    f"this is a `{described(one)}`; the {what} before it are `{described(found)}`",
-                    secondary=[Label(first[0].span, f"a `{described(found)}`")],
+                    f"this is {a_type(one)}; what stands before it is {a_type(found)}",
+                    secondary=[Label(first[0].span, f"{a_type(found)}")],
                     help=f"all {what} must have one type",
                 )
                 return UNKNOWN
@@ -337,14 +340,8 @@ class Expressions:
     def no_calls(self, span: Span, what: str, scope: Scope) -> None:
         """Reports ``what`` where the scope says that it cannot stand there yet."""
         if scope.no_calls is not None:
-            self.reporter.error(
-                "E0001",
-                span,
-                f"{what} in {scope.no_calls} is not compiled yet",
-                help="bind it to a name of its own first, and use the name here"
-                if not scope.no_calls.startswith("a metric")
-                else 'write the metric in Python: `= py "metrics:name"`',
-            )
+            where, instead = scope.no_calls
+            self.reporter.error("E0001", span, f"{what} {where} is not compiled yet", help=instead)
 
 
 def _constant_type(value: str | int | float | bool | None) -> Type:

@@ -70,13 +70,13 @@ class Scope:
     locals: dict[str, Local]
     not_null: frozenset[Path] = frozenset()
     """Paths that a condition around the expression has compared with null."""
-    no_calls: str | None = None
-    """Why LM calls and maps cannot stand here, in words; None where they can."""
+    no_calls: tuple[str, str] | None = None
+    """Where this is and what to do instead, in words, if LM calls and maps cannot stand here."""
 
     def knowing(self, paths: frozenset[Path]) -> Scope:
         return Scope(self.locals, self.not_null | paths, self.no_calls)
 
-    def without_calls(self, why: str) -> Scope:
+    def without_calls(self, why: tuple[str, str]) -> Scope:
         return Scope(self.locals, self.not_null, self.no_calls or why)
 
     def binding(self, name: str, local: Local) -> Scope:
@@ -195,6 +195,12 @@ def described(found: Type) -> str:
     """A type as a message shows it: a long literal is cut."""
     text = "null" if found == NULL else str(found)
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def a_type(found: Type) -> str:
+    """"an `int`", "a `Team`": a value of the type, in the words of a message."""
+    text = described(found)
+    return f"{'an' if text[:1] in 'aeiouAEIOU' else 'a'} `{text}`"
 
 
 def path_of(expression: tree.Expression) -> Path | None:

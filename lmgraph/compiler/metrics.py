@@ -7,7 +7,7 @@ from typing import Literal
 
 from lmgraph.compiler.declare import Declarations
 from lmgraph.compiler.expressions import Expressions
-from lmgraph.compiler.facts import UNKNOWN, Facts, Local, Scope, described, mentions_unknown
+from lmgraph.compiler.facts import UNKNOWN, Facts, Local, Scope, a_type, described, mentions_unknown
 from lmgraph.compiler.files import ProgramFiles
 from lmgraph.compiler.references import check_python
 from lmgraph.compiler.reporter import Reporter
@@ -15,6 +15,8 @@ from lmgraph.compiler.resolve import kind_of
 from lmgraph.graph.types import RecordType, ScalarType, Type
 from lmgraph.source.diagnostic import Label
 from lmgraph.syntax import tree
+
+_IN_METRIC = ("in a metric's expression", 'write the metric in Python: `= py "metrics:name"`')
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,7 @@ def check_metric(
                     f"only a metric in Python can read `{found.flow}.trace`",
                     help=f'read `{found.flow}.out`, or write `= py "metrics:{declaration.name.text}"`',
                 )
-        scope = Scope(locals, no_calls="a metric's expression")
+        scope = Scope(locals, no_calls=_IN_METRIC)
         expressions.check(body, scope, result, f"metric `{declaration.name.text}`")
     return replace(found, result=result) if found is not None else None
 
@@ -146,7 +148,7 @@ def _metric_result(declaration: tree.Metric, declarations: Declarations, reporte
         reporter.error(
             "E0317",
             result.span,
-            f"a score is a number or a truth value, not a `{described(found)}`",
+            f"a score is a number or a truth value, not {a_type(found)}",
             help="write `-> bool`, `-> int` or `-> float`",
         )
     return UNKNOWN

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lmgraph.compiler.facts import described, fits, path_of, present
+from lmgraph.compiler.facts import a_type, described, fits, path_of, present
 from lmgraph.compiler.reporter import Reporter, listed
 from lmgraph.graph.types import FLOAT, INT, NULL, EnumType, ListType, LiteralType, OptionalType, RecordType, Type
 from lmgraph.source.diagnostic import Fix, Label
@@ -18,13 +18,13 @@ def report_mismatch(
     secondary = [declared] if declared is not None else []
     if isinstance(found, OptionalType) and fits(found.inner, target):
         path = path_of(node)
-        subject = ".".join(path) if path else "x"
+        subject, bound = (".".join(path), "") if path else ("x", "bind it, `x = …`, and ")
         reporter.error(
             "E0308",
             node.span,
             f"this may be null; {what} must be `{described(target)}`",
             secondary=secondary,
-            help=f"say what to use instead: `if {subject} != null then {subject} else …`",
+            help=f"{bound}say what to use instead: `if {subject} != null then {subject} else …`",
         )
         return
     help, fix = _advice(node, found, target)
@@ -43,7 +43,7 @@ def _shown(node: tree.Expression, found: Type) -> str:
         return "null"
     if isinstance(node, tree.Constant) and isinstance(node.value, str):
         return "a text"
-    return f"a `{described(found)}`"
+    return f"{a_type(found)}"
 
 
 def _advice(node: tree.Expression, found: Type, target: Type) -> tuple[str | None, Fix | None]:

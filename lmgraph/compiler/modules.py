@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from dataclasses import replace
 
 from lmgraph.compiler.blocks import Settings
@@ -64,7 +63,7 @@ def read_module(declaration: tree.Module, declarations: Declarations, reporter: 
         name=name,
         inputs=signature.inputs,
         outputs=signature.outputs,
-        instruction=dedented(declaration.doc or ""),
+        instruction=declaration.doc or "",
         strategy=strategy or "predict",
         lm=lm.name if lm else DEFAULT_LM,
         temperature=settings.number("temperature", 0, HOTTEST),
@@ -72,14 +71,6 @@ def read_module(declaration: tree.Module, declarations: Declarations, reporter: 
         optimize=True if optimize is None else optimize,
     )
     return spec if max_tokens is None else replace(spec, max_tokens=max_tokens)
-
-
-def dedented(doc: str) -> str:
-    """The text between the quotes as its author means it: without the indentation and outer blank lines."""
-    first, *rest = doc.expandtabs(4).split("\n")
-    body = textwrap.dedent("\n".join(rest))
-    lines = [first.strip(), *(line.rstrip() for line in body.split("\n"))]
-    return "\n".join(lines).strip("\n")
 
 
 def _uses_later_strategy(declaration: tree.Module) -> bool:

@@ -6,8 +6,8 @@ from lmgraph.compiler.checker import Checker, is_empty_list
 from lmgraph.compiler.facts import (
     UNKNOWN,
     Scope,
+    a_type,
     comparable,
-    described,
     is_number,
     is_text,
     join,
@@ -63,7 +63,7 @@ def negated_type(node: tree.Unary, scope: Scope, checker: Checker) -> Type:
         return UNKNOWN
     if is_number(found):
         return FLOAT if found == FLOAT else INT
-    checker.reporter.error("E0309", node.operand.span, f"`-` needs a number; this is a `{described(found)}`")
+    checker.reporter.error("E0309", node.operand.span, f"`-` needs a number; this is {a_type(found)}")
     return UNKNOWN
 
 
@@ -106,17 +106,17 @@ def _check_equality(
         checker.reporter.error(
             "E0316",
             value.span,
-            f"this is a `{described(found)}`, never null",
+            f"this is {a_type(found)}, never null",
             help=f"the comparison is always {outcome}; leave it out",
         )
         return
     checker.reporter.error(
         "E0316",
         left.span.to(right.span),
-        f"a `{described(left_type)}` never equals a `{described(right_type)}`",
+        f"{a_type(left_type)} never equals {a_type(right_type)}",
         secondary=[
-            Label(left.span, f"a `{described(left_type)}`"),
-            Label(right.span, f"a `{described(right_type)}`"),
+            Label(left.span, f"{a_type(left_type)}"),
+            Label(right.span, f"{a_type(right_type)}"),
         ],
         help=f"as it stands the comparison is always {outcome}",
     )
@@ -147,7 +147,7 @@ def _check_membership(
             _never_in(left, item, right, found, checker)
     else:
         checker.reporter.error(
-            "E0309", right.span, f"`{operator}` looks into a list or a text; this is a `{described(found)}`"
+            "E0309", right.span, f"`{operator}` looks into a list or a text; this is {a_type(found)}"
         )
 
 
@@ -155,8 +155,8 @@ def _never_in(left: tree.Expression, item: Type, right: tree.Expression, found: 
     checker.reporter.error(
         "E0316",
         left.span.to(right.span),
-        f"a `{described(item)}` is never in a `{described(found)}`",
-        secondary=[Label(left.span, f"a `{described(item)}`"), Label(right.span, f"a `{described(found)}`")],
+        f"{a_type(item)} is never in {a_type(found)}",
+        secondary=[Label(left.span, f"{a_type(item)}"), Label(right.span, f"{a_type(found)}")],
     )
 
 
@@ -188,7 +188,7 @@ def _check_text(node: tree.Expression, other: Type, checker: Checker) -> bool:
         checker.reporter.error(
             "E0316",
             node.span,
-            f"a `{described(wanted)}` is never this text",
+            f"{a_type(wanted)} is never this text",
             help=did_you_mean(node.value, [str(value) for value in wanted.values]),
         )
         return True
@@ -223,5 +223,5 @@ def _does_not_fit(
         "E0309",
         left[0].span.to(right[0].span),
         f"`{operator}` needs two {wanted}",
-        secondary=[Label(node.span, f"a `{described(found)}`") for node, found in (left, right)],
+        secondary=[Label(node.span, f"{a_type(found)}") for node, found in (left, right)],
     )

@@ -57,14 +57,14 @@ class Reporter:
     ) -> None:
         """An error about ``name``, which is none of ``candidates``: says which one was meant, or ``otherwise``.
 
-        Where only one candidate is close the fix puts it in place of ``span``.
+        Where only one candidate is close a fix puts it in place of ``span``.
         """
         known = list(candidates)
-        close = suggest(name, known)
-        fix = Fix(span, close[0], f"write `{close[0]}`") if len(close) == 1 else None
-        self.error(
-            code, span, message, secondary=secondary, help=did_you_mean(name, known) or otherwise, fix=fix
-        )
+        close, question = suggest(name, known), did_you_mean(name, known)
+        if len(close) == 1 and question is not None:
+            self.error(code, span, message, secondary=secondary, fix=Fix(span, close[0], question))
+        else:
+            self.error(code, span, message, secondary=secondary, help=question or otherwise)
 
     def _add(
         self,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import math
+import reprlib
 import sys
 import traceback
 from collections.abc import Callable, Mapping
@@ -76,7 +78,8 @@ def _measure(spec: MetricSpec, root: Path) -> Measure:
         except LmgraphError:
             raise
         except Exception as error:
-            where = traceback.extract_tb(error.__traceback__)[-1]
+            frames = traceback.extract_tb(error.__traceback__)
+            where = next((frame for frame in reversed(frames) if Path(frame.filename).is_relative_to(root)), frames[-1])
             raise DataError(
                 f"Metric `{spec.name}` raised {type(error).__name__}: {error}"
                 f" (at {where.filename}:{where.lineno}, on row {example.id}).",
@@ -88,10 +91,12 @@ def _measure(spec: MetricSpec, root: Path) -> Measure:
 
 
 def _number(spec: MetricSpec, example: Example, value: Any) -> float:
-    if isinstance(value, bool | int | float) and math.isfinite(value):
-        return float(value)
+    with contextlib.suppress(OverflowError):  # an int beyond every float
+        if isinstance(value, bool | int | float) and math.isfinite(value):
+            return float(value)
+    got = "a huge number" if isinstance(value, int) else reprlib.repr(value)
     raise DataError(
-        f"Metric `{spec.name}` gave {value!r} on row {example.id}, expected a finite number or a bool.",
+        f"Metric `{spec.name}` gave {got} on row {example.id}, expected a finite number or a bool.",
         hint="mend the metric",
     )
 

@@ -34,13 +34,19 @@ def to_data(graph: Graph) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
+    """Plain data. Loops, not comprehensions: one stack frame a level, for programs nested as deep as they may be."""
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if hasattr(value, "__dataclass_fields__"):
-        return {name: _plain(getattr(value, name)) for name in value.__dataclass_fields__}
-    return value
+        items: list[Any] = []
+        for item in value:
+            items.append(_plain(item))
+        return items
+    names = value if isinstance(value, dict) else getattr(value, "__dataclass_fields__", None)
+    if names is None:
+        return value
+    data: dict[str, Any] = {}
+    for name in names:
+        data[name] = _plain(value[name] if names is value else getattr(value, name))
+    return data
 
 
 def dump(graph: Graph, *, indent: int | None = None) -> str:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, NewType, TypeAlias
+from typing import Annotated, Any, Literal, NewType, TypeAlias
 
-from lmgraph.graph.types import Field, ListType, RecordType, Type
+from lmgraph.graph.types import ByKind, Field, ListType, RecordType, Type
 
 NodeId = NewType("NodeId", str)
 """A path `flow/region/binding`, fixed at lowering: `Triage/routed/Route`. Identity is a path, never a content hash."""
@@ -96,7 +96,9 @@ class Choose:
     kind: Literal["choose"] = "choose"
 
 
-Expr: TypeAlias = Const | Ref | GetField | GetItem | MakeList | MakeRecord | Apply | Choose
+Expr: TypeAlias = Annotated[
+    Const | Ref | GetField | GetItem | MakeList | MakeRecord | Apply | Choose, ByKind()
+]
 
 
 # -- nodes -----------------------------------------------------------------------------------------------------------
@@ -142,7 +144,7 @@ class MapNode:
     kind: Literal["map"] = "map"
 
 
-Node: TypeAlias = LmCall | ExprNode | MapNode
+Node: TypeAlias = Annotated[LmCall | ExprNode | MapNode, ByKind()]
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,6 +109,9 @@ async def optimize(
     key = study_key(program, task, stages, seed=seed, decoding=decoding, models=models, dev_limit=dev_limit)
     study = Study.open(study_folder, key, fresh=fresh)
     resumed = study.resumed
+    if resumed and status is not None:
+        done = max(0, len(study.state["stages"]) - 1)
+        status(f"resuming the run in {study_folder}: {done} of {len(stages)} stages are done", None)
     before = study.state["spent"]
     runtime.meter = Meter(
         budget, calls=before.get("calls", 0), tokens=before.get("tokens", 0), seconds=before.get("seconds", 0.0)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import Any
 
-from lmgraph.errors import ConfigError
+from lmgraph.errors import ConfigError, EngineUnavailable, PluginError
 from lmgraph.graph.graph import DEFAULT_LM, Graph
 from lmgraph.runtime.engine import Engine, EngineSpec
 
@@ -99,11 +99,21 @@ def engine_kinds() -> list[str]:
 
 
 async def open_engine(spec: EngineSpec) -> Engine:
-    """Raises: ConfigError for an unknown kind, EngineUnavailable where it cannot start."""
+    """Raises: ConfigError for an unknown kind or one that two distributions claim, EngineUnavailable where it cannot
+    start."""
     points = [point for point in entry_points(group=GROUP) if point.name == spec.kind]
     if not points:
         raise _unknown(spec.kind)
-    opener: Callable[..., Engine] = points[0].load()
+    if len({point.value for point in points}) > 1:
+        claims = " and ".join(point.value for point in points)
+        raise PluginError(f"Two engines are named `{spec.kind}`: {claims}.", hint="uninstall one of them")
+    try:
+        opener: Callable[..., Engine] = points[0].load()
+    except Exception as error:
+        raise EngineUnavailable(
+            f"The engine `{spec.kind}` ({points[0].value}) does not import: {type(error).__name__}: {error}.",
+            hint="install what it needs, or choose another with --engine",
+        ) from error
     return await asyncio.to_thread(opener, spec.model, **spec.options)
 
 

@@ -3,6 +3,7 @@ each call; calls under way when it is reached are finished and counted."""
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,9 +29,10 @@ class Budget:
                 number = float(value)
             except ValueError:
                 number = -1.0
-            if not equals or name not in ("calls", "tokens", "seconds", "minutes", "hours") or not number >= 0:
+            known = name in ("calls", "tokens", "seconds", "minutes", "hours")
+            if not equals or not known or not 0 <= number < math.inf:
                 raise ConfigError(
-                    f"The budget has `{part.strip()}`; expected calls=, tokens=, seconds=, minutes= or hours= a number.",
+                    f"The budget has `{part.strip()}`; expected calls, tokens, seconds, minutes or hours = number.",
                     hint="for example --budget calls=2000,minutes=10",
                 )
             limits[name] = number

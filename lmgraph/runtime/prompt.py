@@ -120,7 +120,7 @@ def system_text(module: ModuleSpec, params: NodeParams, form: OutputForm) -> str
 def value_text(value: Any) -> str:
     """A value on one line. A plain text stands as it is; one that has line breaks or starts like JSON is quoted."""
     if isinstance(value, str):
-        plain = value and value == value.strip() and value[0] not in '"[{' and value.isprintable()
+        plain = value not in ("", "null") and value == value.strip() and value[0] not in '"[{' and value.isprintable()
         return value if plain else json.dumps(value, ensure_ascii=False)
     return json.dumps(value, ensure_ascii=False)
 

@@ -167,6 +167,13 @@ _E02: tuple[CodeInfo, ...] = (
         "identifies the other record.",
         "record Node { next: Node }",
     ),
+    CodeInfo(
+        "E0206",
+        "type is too large",
+        "A type nests at most 16 levels of lists, optionals and records and has at most 1,000 fields, those of its "
+        "records included, because prompts and schemas write it out in full.",
+        "record A { b: list[list[list[B]]] }  # and so on",
+    ),
 )
 
 # -- E03: types ------------------------------------------------------------------------------------------------------

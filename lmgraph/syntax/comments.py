@@ -7,11 +7,13 @@ nothing to hand out.
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from dataclasses import dataclass
 
 _STRINGS_AND_COMMENTS = re.compile(r'"""(?:[^"\\]|\\.|"(?!""))*"""|"(?:[^"\\\n]|\\[^\n])*"|#[^\r\n]*', re.DOTALL)
 _GAP = re.compile(r"(?:[ \t\r\n]|#[^\r\n]*)*")
 _SAME_LINE = re.compile(r"[ \t,]*")
+_SAME_LINE_CLOSED = re.compile(r"[ \t,]*\)?[ \t]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +52,15 @@ class Margin:
     def rest(self) -> list[Comment]:
         return self.before(len(self.text))
 
-    def trailing(self, offset: int) -> str | None:
-        """The comment at the end of the line on which ``offset`` ends a construct, if it has not been handed out."""
+    def trailing(self, offset: int, *, closed: bool = False) -> str | None:
+        """The comment at the end of the line on which ``offset`` ends a construct, if it has not been handed out.
+
+        ``closed``: a `)` may stand between.
+        """
         if offset < 0 or self._next >= len(self._comments):
             return None
         comment = self._comments[self._next]
-        match = _SAME_LINE.match(self.text, offset)
+        match = (_SAME_LINE_CLOSED if closed else _SAME_LINE).match(self.text, offset)
         if match is None or match.end() != comment.start:
             return None
         self._next += 1
@@ -63,7 +68,8 @@ class Margin:
 
     def holds(self, start: int, end: int) -> bool:
         """Whether a comment not handed out yet stands between the offsets."""
-        return any(start <= comment.start < end for comment in self._comments[self._next :])
+        at = bisect_left(self._comments, start, lo=self._next, key=lambda comment: comment.start)
+        return at < len(self._comments) and self._comments[at].start < end
 
     def blank_before(self, offset: int) -> bool:
         """Whether a blank line stands directly above the line that starts with ``offset``."""

@@ -194,8 +194,8 @@ class _FileFormatter(PartsFormatter):
         items: list[Document] = []
         for index, field in enumerate(fields):
             built = self.with_comments(field, self.field)
-            comma = "," if index < len(fields) - 1 else ""
-            items.append((built, comma, self.suffix(field.span.end)))
+            last = index == len(fields) - 1
+            items.append((built, "" if last else ",", self.suffix(field.span.end, closed=last)))
         return group("(", nest(column, *join(SPACE, items)), ")")
 
     # -- statements --------------------------------------------------------------------------------------------------

@@ -40,9 +40,9 @@ class PartsFormatter:
         above += self.margin.before(node.span.end)
         return (*comment_lines(above), built)
 
-    def suffix(self, offset: int) -> Document:
-        """The comment at the end of the line, after the construct that ends at ``offset``."""
-        text = self.margin.trailing(offset)
+    def suffix(self, offset: int, *, closed: bool = False) -> Document:
+        """The comment at the end of the line, after the construct that ends at ``offset`` (and a `)` if ``closed``)."""
+        text = self.margin.trailing(offset, closed=closed)
         return Suffix(text) if text else ()
 
     def enclosed(

@@ -122,7 +122,7 @@ def _shape(terminal: str, span: Span, accepts: Set[str], before: str, before_tex
         return Hint("a signature is `(inputs) -> (outputs)`, as in `(question: str) -> (answer: str)`")
     if before == "RETURN" and "LPAR" in accepts:
         return Hint("what is returned stands in parentheses: `return (name)` or `return (name=value)`")
-    if before == "STUB":
+    if before_text == "stub":
         return Hint("`stub` stands directly in the body of a `test`")
     if "ASSIGN" in accepts and terminal == "LPAR":
         return Hint("bind the result to a name: `result = Name(...)`")

@@ -14,16 +14,12 @@ from lmgraph.source.text import Span
 NOWHERE = Span("", 0, 0)
 
 
-def _span() -> Span:
-    return field(default=NOWHERE, compare=False, repr=False)
-
-
 @dataclass(frozen=True, slots=True)
 class Identifier:
     """A name where it is written."""
 
     text: str
-    span: Span = _span()
+    span: Span = field(default=NOWHERE, compare=False, repr=False)
 
 
 # -- types -----------------------------------------------------------------------------------------------------------
@@ -34,7 +30,7 @@ class NamedType:
     """`str`, `Intent`, or dotted as in `Route.out`."""
 
     path: tuple[Identifier, ...]
-    span: Span = _span()
+    span: Span = field(default=NOWHERE, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +39,13 @@ class GenericType:
 
     name: Identifier
     arguments: tuple[TypeNode, ...]
-    span: Span = _span()
+    span: Span = field(default=NOWHERE, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class LiteralTypeNode:
     value: str | int
-    span: Span = _span()
+    span: Span = field(default=NOWHERE, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +53,7 @@ class OptionalTypeNode:
     """`T?`"""
 
     inner: TypeNode
-    span: Span = _span()
+    span: Span = field(default=NOWHERE, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +61,7 @@ class UnionTypeNode:
     """`A | B`"""
 
     options: tuple[TypeNode, ...]
-    span: Span = _span()
+    span: Span = field(default=NOWHERE, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +69,7 @@ class PrivateTypeNode:
     """`private T`"""
 
     inner: TypeNode
-    span: Span = _span()
+    span: Span = field(default=NOWHERE, compare=False, repr=False)
 
 
 TypeNode: TypeAlias = NamedType | GenericType | LiteralTypeNode | OptionalTypeNode | UnionTypeNode | PrivateTypeNode
@@ -87,13 +83,13 @@ class Constant:
     """A literal: string (already unescaped), int, float, true, false or null."""
 
     value: str | int | float | bool | None
-    span: Span = _span()
+    span: Span = field(default=NOWHERE, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
     name: str
-    span: Span = _span()
+    span: Span = field(default=NOWHERE, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +98,7 @@ class Attribute:
 
     base: Expression
     name: Identifier
-    span: Span = _span()
+    span: Span = field(default=NOWHERE, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +107,7 @@ class Index:
 
     base: Expression
     index: Expression
-    span: Span = _span()
+    span: Span = field(default=NOWHERE, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,20 +116,20 @@ class Argument:
 
     name: Identifier | None
     value: Expression
-    span: Span = _span()
+    span: Span = field(default=NOWHERE, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class CallExpression:
     callee: Expression
     arguments: tuple[Argument, ...]
-    span: Span = _span()
+    span: Span = field(default=NOWHERE, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class ListExpression:
     items: tuple[Expression, ...]
-    span: Span = _span()
+    span: Span = field(default=NOWHERE, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +140,7 @@ class Comprehension:
     variable: Identifier
     iterable: Expression
     condition: Expression | None
-    span: Span = _span()
+    span: Span = field(default=NOWHERE, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +150,7 @@ class Conditional:
     condition: Expression
     when_true: Expression
     when_false: Expression
-    span: Span = _span()
+    span: Span = field(default=NOWHERE, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +160,7 @@ class Comparison:
     operands: tuple[Expression, ...]
     operators: tuple[str, ...]
     """Each of == != < <= > >= in, or "not in"."""
-    span: Span = _span()
+    span: Span = field(default=NOWHERE, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,14 +168,14 @@ class Binary:
     operator: Literal["+", "-", "*", "/", "and", "or"]
     left: Expression
     right: Expression
-    span: Span = _span()
+    span: Span = field(default=NOWHERE, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Unary:
     operator: Literal["-", "not"]
     operand: Expression
-    span: Span = _span()
+    span: Span = field(default=NOWHERE, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +184,7 @@ class Catch:
 
     call: Expression
     fallback: Expression
-    span: Span = _span()
+    span: Span = field(default=NOWHERE, compare=False, repr=False)
 
 
 Expression: TypeAlias = (
@@ -209,7 +205,7 @@ class FieldNode:
     default: Expression | None = None
     description: str | None = None
     constraint: Expression | None = None
-    span: Span = _span()
+    span: Span = field(default=NOWHERE, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +215,7 @@ class Signature:
     inputs: tuple[FieldNode, ...]
     outputs: tuple[FieldNode, ...]
     result: TypeNode | None = None
-    span: Span = _span()
+    span: Span = field(default=NOWHERE, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,13 +224,13 @@ class Entry:
 
     key: Identifier
     value: Expression | Block
-    span: Span = _span()
+    span: Span = field(default=NOWHERE, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
     entries: tuple[Entry, ...]
-    span: Span = _span()
+    span: Span = field(default=NOWHERE, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +239,7 @@ class FileSource:
 
     format: Identifier
     path: Constant
-    span: Span = _span()
+    span: Span = field(default=NOWHERE, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +247,7 @@ class PythonReference:
     """`py "pkg.module:callable"`"""
 
     target: Constant
-    span: Span = _span()
+    span: Span = field(default=NOWHERE, compare=False, repr=False)
 
 
 # -- statements ------------------------------------------------------------------------------------------------------
@@ -264,7 +260,7 @@ class Bind:
     name: Identifier
     type: TypeNode | None
     value: Expression
-    span: Span = _span()
+    span: Span = field(default=NOWHERE, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,7 +270,7 @@ class Var:
     name: Identifier
     type: TypeNode | None
     value: Expression
-    span: Span = _span()
+    span: Span = field(default=NOWHERE, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,7 +279,7 @@ class Update:
 
     name: Identifier
     value: Expression
-    span: Span = _span()
+    span: Span = field(default=NOWHERE, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,7 +289,7 @@ class Release:
     name: Identifier
     value: Expression
     reason: str
-    span: Span = _span()
+    span: Span = field(default=NOWHERE, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,7 +297,7 @@ class If:
     condition: Expression
     then: tuple[Statement, ...]
     otherwise: tuple[Statement, ...] | None
-    span: Span = _span()
+    span: Span = field(default=NOWHERE, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,7 +307,7 @@ class Repeat:
     limit: int
     index: Identifier | None
     body: tuple[Statement, ...]
-    span: Span = _span()
+    span: Span = field(default=NOWHERE, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,7 +315,7 @@ class Stop:
     """`stop if condition`"""
 
     condition: Expression
-    span: Span = _span()
+    span: Span = field(default=NOWHERE, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,7 +324,7 @@ class Assert:
 
     condition: Expression
     message: str
-    span: Span = _span()
+    span: Span = field(default=NOWHERE, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,13 +333,13 @@ class Check:
 
     condition: Expression
     message: str
-    span: Span = _span()
+    span: Span = field(default=NOWHERE, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Return:
     arguments: tuple[Argument, ...]
-    span: Span = _span()
+    span: Span = field(default=NOWHERE, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -352,7 +348,7 @@ class Stub:
 
     name: Identifier
     answers: tuple[tuple[Argument, ...], ...]
-    span: Span = _span()
+    span: Span = field(default=NOWHERE, compare=False, repr=False)
 
 
 Statement: TypeAlias = Bind | Var | Update | Release | If | Repeat | Stop | Assert | Check | Return | Stub
@@ -365,14 +361,14 @@ Statement: TypeAlias = Bind | Var | Update | Release | If | Repeat | Stop | Asse
 class ImportName:
     name: Identifier
     alias: Identifier | None
-    span: Span = _span()
+    span: Span = field(default=NOWHERE, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Import:
     path: Constant
     names: tuple[ImportName, ...]
-    span: Span = _span()
+    span: Span = field(default=NOWHERE, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -382,7 +378,7 @@ class EnumMemberNode:
     name: Identifier
     label: str | None = None
     description: str | None = None
-    span: Span = _span()
+    span: Span = field(default=NOWHERE, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -392,7 +388,7 @@ class Enum:
     name: Identifier
     members: tuple[EnumMemberNode, ...]
     source: FileSource | None = None
-    span: Span = _span()
+    span: Span = field(default=NOWHERE, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -400,14 +396,14 @@ class Record:
     name: Identifier
     doc: str | None
     fields: tuple[FieldNode, ...]
-    span: Span = _span()
+    span: Span = field(default=NOWHERE, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Lm:
     name: Identifier
     block: Block
-    span: Span = _span()
+    span: Span = field(default=NOWHERE, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -419,7 +415,7 @@ class Extern:
     signature: Signature
     target: PythonReference
     block: Block | None
-    span: Span = _span()
+    span: Span = field(default=NOWHERE, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -429,7 +425,7 @@ class Module:
     doc: str | None
     entries: tuple[Entry, ...]
     checks: tuple[Assert | Check, ...]
-    span: Span = _span()
+    span: Span = field(default=NOWHERE, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -439,7 +435,7 @@ class Instance:
     name: Identifier
     base: Identifier
     block: Block | None
-    span: Span = _span()
+    span: Span = field(default=NOWHERE, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -448,7 +444,7 @@ class Flow:
     signature: Signature
     doc: str | None
     body: tuple[Statement, ...]
-    span: Span = _span()
+    span: Span = field(default=NOWHERE, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -457,7 +453,7 @@ class Dataset:
     type: TypeNode
     source: FileSource
     block: Block | None
-    span: Span = _span()
+    span: Span = field(default=NOWHERE, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -465,28 +461,28 @@ class Metric:
     name: Identifier
     signature: Signature
     body: Expression | PythonReference
-    span: Span = _span()
+    span: Span = field(default=NOWHERE, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Objective:
     name: Identifier
     block: Block
-    span: Span = _span()
+    span: Span = field(default=NOWHERE, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Test:
     title: str
     body: tuple[Statement, ...]
-    span: Span = _span()
+    span: Span = field(default=NOWHERE, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Moved:
     old: Identifier
     new: Identifier
-    span: Span = _span()
+    span: Span = field(default=NOWHERE, compare=False, repr=False)
 
 
 Declaration: TypeAlias = (
@@ -500,4 +496,4 @@ class File:
 
     edition: int | None
     declarations: tuple[Declaration, ...]
-    span: Span = _span()
+    span: Span = field(default=NOWHERE, compare=False, repr=False)

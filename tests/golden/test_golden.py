@@ -1,7 +1,8 @@
 """Golden tests: every `*.md` of this folder holds programs and exactly what comes of them.
 
-A file says `mode: parse`, `check`, `compile` or `fmt` near its top. A section is `## title`, an `lmg` fence with the
-program and a second fence with the expected output. `pytest --update-golden` writes the present output instead.
+A file says `mode: parse`, `check`, `compile`, `text` or `fmt` near its top. A section is `## title`, an `lmg` fence
+with the program and a second fence with the expected output. `pytest --update-golden` writes the present output
+instead.
 """
 
 from __future__ import annotations
@@ -94,6 +95,14 @@ def run_compile(program: str) -> str:
     return dump(compiled.graph, indent=2) + "\n"
 
 
+def run_text(program: str) -> str:
+    """The graph as `--emit text` prints it, or the diagnostics where there is none."""
+    from lmgraph.graph.draw import to_text
+
+    compiled = _compiled(program)
+    return render(compiled.diagnostics, compiled.sources) if compiled.graph is None else to_text(compiled.graph)
+
+
 def _compiled(program: str) -> Any:
     from lmgraph.compiler.compile import compile_source
 
@@ -106,6 +115,7 @@ MODES: dict[str, Callable[[str], str]] = {
     "fmt": run_format,
     "check": run_check,
     "compile": run_compile,
+    "text": run_text,
 }
 
 

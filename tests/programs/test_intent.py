@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lmgraph.compiler.compile import compile_path
 
+from lmgraph.compiler.compile import compile_path
 from programs.reading import PROGRAMS, SPLITS, load, normal, rows
 
 SIZES = {"train": 600, "dev": 150, "test": 400}

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from lmgraph.compiler.compile import compile_path
 
+from lmgraph.compiler.compile import compile_path
 from programs.reading import PROGRAMS, SPLITS, load, normal, rows
 
 SIZES = {"train": 400, "dev": 100, "test": 200}

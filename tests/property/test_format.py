@@ -24,14 +24,35 @@ from lmgraph.syntax.format import format_source, format_tree
 from lmgraph.syntax.parser import parse
 from lmgraph.syntax.strings import read_long_string, read_string, write_long_string, write_string
 
-SAMPLES = {path.name: path.read_text(encoding="utf-8") for path in (Path(__file__).parent.parent / "data/samples").glob("*.lmg")}
+SAMPLES = {
+    path.name: path.read_text(encoding="utf-8")
+    for path in (Path(__file__).parent.parent / "data/samples").glob("*.lmg")
+}
 SAMPLE = st.sampled_from(sorted(SAMPLES))
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)
 NAME = st.one_of(
     st.sampled_from(["a", "notes", "Judge", "test", "check", "return", "module", "fn", "max", "x1", "because", "py"]),
     st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,6}", fullmatch=True).filter(
-        lambda name: name not in "true false null if then else and or not in for where private catch".split()
+        lambda name: (
+            name
+            not in [
+                "true",
+                "false",
+                "null",
+                "if",
+                "then",
+                "else",
+                "and",
+                "or",
+                "not",
+                "in",
+                "for",
+                "where",
+                "private",
+                "catch",
+            ]
+        )
     ),
 )
 IDENTIFIER = st.builds(tree.Identifier, NAME)
@@ -63,9 +84,7 @@ LEAF = st.one_of(
     st.builds(tree.Reference, NAME),
     st.builds(
         tree.Constant,
-        st.one_of(
-            TEXT, st.integers(0, 10**17), st.floats(0, 1e300, allow_nan=False), st.booleans(), st.none()
-        ),
+        st.one_of(TEXT, st.integers(0, 10**17), st.floats(0, 1e300, allow_nan=False), st.booleans(), st.none()),
     ),
 )
 
@@ -170,7 +189,9 @@ def test_any_text_survives_as_an_instruction(text: str, indent: int) -> None:
     assert read_long_string(("\n" + " " * indent).join(write_long_string(text))).text == text
 
 
-_GAPS = re.compile(r'"""(?:[^"\\]|\\.|"(?!""))*"""|"(?:[^"\\\n]|\\.)*"|#[^\n]*|(?P<gap>(?<=[^\s])\s+(?=[^\s]))', re.DOTALL)
+_GAPS = re.compile(
+    r'"""(?:[^"\\]|\\.|"(?!""))*"""|"(?:[^"\\\n]|\\.)*"|#[^\n]*|(?P<gap>(?<=[^\s])\s+(?=[^\s]))', re.DOTALL
+)
 
 
 @given(SAMPLE, st.integers(0, 2**32))
@@ -205,7 +226,9 @@ def test_damaged_programs_get_diagnostics_not_exceptions(name: str, seed: int) -
     for _ in range(choose.randint(1, 4)):
         at = choose.randrange(len(text))
         cut = choose.randint(0, 6)
-        text = text[:at] + choose.choice(["", "{", ")", '"', '"""', " if ", "\n", ";", "é", "\0", "->"]) + text[at + cut :]
+        text = (
+            text[:at] + choose.choice(["", "{", ")", '"', '"""', " if ", "\n", ";", "é", "\0", "->"]) + text[at + cut :]
+        )
     source = Source(name, text)
     result = parse(source)
     assert result.ok or render(result.diagnostics, {name: source})

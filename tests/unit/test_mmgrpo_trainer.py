@@ -26,7 +26,9 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_tiny_model(tmp_path_factory.mktemp("model"))
 
 
-def sample(prompt: list[int], completion: list[int], advantage: float, logprobs: list[float] | None = None) -> TrainingSample:
+def sample(
+    prompt: list[int], completion: list[int], advantage: float, logprobs: list[float] | None = None
+) -> TrainingSample:
     call = Call(
         node="F/a", call_key="F/a", module="M", lm="default", engine="local", model="m", adapter=None, template="t",
         prompt_ids=prompt, completion_ids=completion, logprobs=logprobs or [-5.5] * len(completion), temperature=1.0,

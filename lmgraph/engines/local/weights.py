@@ -136,7 +136,10 @@ def choose_device(name: str) -> torch.device:
 
 
 def choose_dtype(precision: Precision, device: torch.device) -> torch.dtype:
-    """`auto` is bf16 where the hardware multiplies it, fp32 elsewhere."""
+    """`auto` is fp32 on a CPU, so that sampler and trainer agree token by token, and bf16 on CUDA where it is native.
+
+    docs/decisions/0002-float32-on-cpu.md has the measurements.
+    """
     if precision == "float32":
         return torch.float32
     if precision == "bfloat16":
@@ -145,8 +148,7 @@ def choose_dtype(precision: Precision, device: torch.device) -> torch.dtype:
         raise ConfigError(f"`{precision}` is no precision; expected auto, float32 or bfloat16.")
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    features = torch.cpu.get_capabilities()
-    return torch.bfloat16 if features.get("amx_bf16") or features.get("avx512_bf16") else torch.float32
+    return torch.float32
 
 
 def usable_cores() -> int:

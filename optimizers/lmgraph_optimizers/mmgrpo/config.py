@@ -30,6 +30,6 @@ class MmgrpoConfig(OptimizerConfig):
         default=None, description="return of a call whose own output failed; default: the low end of the range"
     )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
-        default="auto", description="of matrix products in training; auto is bfloat16 where the hardware multiplies it"
+        default="auto", description="of matrix products in training; auto is float32 on a CPU, bfloat16 on CUDA"
     )
     micro_tokens: int = Field(default=2048, ge=1, description="most tokens in one forward pass")

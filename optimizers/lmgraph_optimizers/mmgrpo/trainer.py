@@ -160,7 +160,5 @@ class LoraTrainer:
 
 
 def _multiplies_bf16(device: torch.device) -> bool:
-    """Whether bf16 matrix products are done by the hardware; elsewhere autocast would only lose digits."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported())
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    """What `auto` comes to: bf16 on CUDA where it is native, fp32 on a CPU, as the embedded engine samples."""
+    return device.type == "cuda" and bool(torch.cuda.is_bf16_supported())

@@ -1,0 +1,135 @@
+"""The trace store: what is read back is what happened, to the last bit."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+import struct
+from pathlib import Path
+
+import pytest
+
+from lmgraph.errors import ConfigError
+from lmgraph.runtime import Call, Failure, RunIdentity, Trace, TraceStore
+
+
+def call(index: int, *, failure: Failure | None = None) -> Call:
+    rng = random.Random(index)
+    return Call(
+        node="F/a",
+        call_key=f"F/a[{index:02}]",
+        module="M",
+        lm="default",
+        engine="scripted",
+        model="m",
+        adapter="shared@v1" if index else None,
+        template="t" * 64,
+        prompt_ids=[0, 1, 2**31 - 1, index],
+        completion_ids=[rng.randrange(50_000) for _ in range(20)],
+        logprobs=[-rng.random() * 10 ** rng.randrange(-300, 3) for _ in range(20)],
+        temperature=0.7,
+        seed=2**63 - 1 - index,
+        constrained=bool(index % 2),
+        finish_reason="stop",
+        text="é ☕ \0 \u2028 " + str(index),
+        inputs={"x": [1, {"y": None}], "text": "日本"},
+        outputs=None if failure else {"z": 0.1 + 0.2},
+        failure=failure,
+        retry=index % 3,
+        cached_tokens=3,
+        started=1_700_000_000.123456,
+        seconds=0.1,
+        queue_seconds=0.01,
+        prefill_seconds=0.02,
+        decode_seconds=0.03,
+    )
+
+
+def trace(name: str = "r1", *, started: float = 1.0, phase: str = "eval", failure: Failure | None = None) -> Trace:
+    identity = RunIdentity("study", phase, 3, "rows.jsonl:7", 2)
+    calls = [call(0), call(1, failure=failure), call(2)]
+    outputs = None if failure else {"z": 1}
+    return Trace(name, "p+q", "F", identity, {"x": 1}, outputs, failure, calls, started, 2.5, 0.25)
+
+
+def test_a_trace_comes_back_exactly(tmp_path: Path) -> None:
+    original = trace()
+    store = TraceStore(tmp_path / "deep" / "traces.db")
+    store.add(original)
+    store.close()
+    again = TraceStore(tmp_path / "deep" / "traces.db")
+    assert again.find("r1") == original
+    bits = [struct.pack("<d", value) for value in again.find("r1").calls[1].logprobs]
+    assert bits == [struct.pack("<d", value) for value in original.calls[1].logprobs]
+    again.close()
+
+
+def test_a_failure_comes_back(tmp_path: Path) -> None:
+    failure = Failure("parse", "expected a, got b", "F/a", "F/a[01]", "b\n")
+    store = TraceStore(tmp_path / "t.db")
+    store.add(trace(failure=failure))
+    assert store.find("r1") == trace(failure=failure)
+    store.close()
+
+
+def test_a_run_is_recorded_once(tmp_path: Path) -> None:
+    store = TraceStore(tmp_path / "t.db")
+    store.add(trace())
+    store.add(trace())
+    assert len(store.list_runs()) == 1
+    assert len(store.find("r1").calls) == 3
+    store.close()
+
+
+def test_listing_is_newest_first_filtered_and_limited(tmp_path: Path) -> None:
+    store = TraceStore(tmp_path / "t.db")
+    for index in range(5):
+        store.add(trace(f"r{index}", started=float(index), phase="run" if index % 2 else "eval"))
+    assert [run["run_id"] for run in store.list_runs(limit=3)] == ["r4", "r3", "r2"]
+    assert [run["run_id"] for run in store.list_runs(phase="run")] == ["r3", "r1"]
+    assert [found.run_id for found in store.traces(phase="run")] == ["r1", "r3"]
+    with pytest.raises(ConfigError, match="cannot be filtered"):
+        store.list_runs(**{"inputs": "x"})
+    store.close()
+
+
+def test_the_reward_is_added_later(tmp_path: Path) -> None:
+    store = TraceStore(tmp_path / "t.db")
+    store.add(trace())
+    store.set_reward("r1", 0.75)
+    assert store.find("r1").reward == 0.75
+    store.close()
+
+
+def test_a_prefix_must_name_one_run(tmp_path: Path) -> None:
+    store = TraceStore(tmp_path / "t.db")
+    store.add(trace("abc1"))
+    store.add(trace("abc2"))
+    assert store.find("abc2").run_id == "abc2"
+    for prefix, words in (("abc", "more than one"), ("x", "no run"), ("%", "no run"), ("a_c1", "no run")):
+        with pytest.raises(ConfigError, match=words):
+            store.find(prefix)
+    store.close()
+
+
+def test_two_writers_share_a_file(tmp_path: Path) -> None:
+    one, two = TraceStore(tmp_path / "t.db"), TraceStore(tmp_path / "t.db")
+    one.add(trace("a"))
+    two.add(trace("b"))
+    assert {run["run_id"] for run in one.list_runs()} == {"a", "b"}
+    one.close()
+    two.close()
+
+
+def test_another_version_or_another_file_is_refused(tmp_path: Path) -> None:
+    newer = tmp_path / "newer.db"
+    with sqlite3.connect(newer) as db:
+        db.execute("PRAGMA user_version = 99")
+    with pytest.raises(ConfigError, match="version 99"):
+        TraceStore(newer)
+    text = tmp_path / "notes.txt"
+    text.write_text("not a database at all, but some text\n" * 40, encoding="utf-8")
+    with pytest.raises(ConfigError, match="cannot be opened"):
+        TraceStore(text)
+    with pytest.raises(ConfigError, match="cannot be opened"):
+        TraceStore(text / "inside.db")
