@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lmgraph.cli import common
+from lmgraph.cli.interrupt import run_async
 from lmgraph.cli.progress import Progress
 
 if TYPE_CHECKING:  # these would be imported by `lmgraph eval --help`
@@ -77,7 +77,7 @@ def eval_command(
                     progress=running.add,
                 )
 
-    evaluation = asyncio.run(score())
+    evaluation = run_async(score())
     result = {**evaluation.to_data(), "trace": None if no_trace else str(trace)}
     if rows is not None:
         lines = [json.dumps(row) for row in result["results"]]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import shlex
 import sys
 from collections.abc import Sequence
@@ -13,9 +12,9 @@ import typer
 from typer.core import TyperCommand
 
 from lmgraph.cli import common
-from lmgraph.cli.app import INTERRUPTED, say
 from lmgraph.cli.flags import FREE_FLAGS, split_arguments
 from lmgraph.cli.installed import describe_optimizers, installed_optimizers, stage_options
+from lmgraph.cli.interrupt import run_async
 from lmgraph.cli.progress import Progress
 from lmgraph.errors import ConfigError
 
@@ -136,11 +135,8 @@ def optimize_command(
                     status=_Status(progress).show,
                 )
 
-    try:
-        run = asyncio.run(work())
-    except KeyboardInterrupt:
-        say(f"Interrupted. What was done is kept in {folder}; the same command goes on from there:\n  {command}")
-        raise typer.Exit(INTERRUPTED) from None
+    kept = f"Interrupted. What was done is kept in {folder}; the same command goes on from there:\n  {command}"
+    run = run_async(work(), kept)
     where = None if no_trace else trace
     if as_json:
         common.print_json(_data(run, where))
@@ -208,4 +204,5 @@ def _table(records: Sequence[StageRecord]) -> str:
             )
         )
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+    return "\n".join(line.rstrip() for line in lines)

@@ -16,6 +16,7 @@ import typer
 
 from lmgraph.cli import common
 from lmgraph.cli.flags import FREE_FLAGS, read_inputs, split_arguments
+from lmgraph.cli.interrupt import run_async
 from lmgraph.errors import ConfigError
 
 if TYPE_CHECKING:  # these would be imported by `lmgraph run --help`
@@ -83,7 +84,7 @@ def run_command(
     )
     options = RunOptions(decoding.value, temperature, seed)
     store = None if no_trace else trace
-    failed = asyncio.run(_run(runtime, program, rows, flow, options, store, lines=many, as_json=as_json))
+    failed = run_async(_run(runtime, program, rows, flow, options, store, lines=many, as_json=as_json))
     if failed:
         raise typer.Exit(1)
 

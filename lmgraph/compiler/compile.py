@@ -65,8 +65,15 @@ def compile_source(source: Source, *, root: Path | None) -> Compilation:
     lint(file, reporter)
     graph, spans = None, dict[str, Span]()
     if not reporter.failed:
-        graph = lower_program(PurePath(source.name).stem, checked, facts, spans)
+        graph = lower_program(_program_name(source), checked, facts, spans)
         verify(graph)
     sources = {source.name: source, **files.read}
     own_file_first = sorted(reporter.diagnostics, key=lambda one: one.primary.span.file != source.name)
     return Compilation(graph, tuple(in_source_order(own_file_first)), sources, spans)
+
+
+def _program_name(source: Source) -> str:
+    """The file's name without its ending; for `program.lmg`, the folder's, which tells programs apart."""
+    stem = PurePath(source.name).stem
+    folder = source.path.resolve().parent.name if source.path is not None else ""
+    return folder or stem if stem == "program" else stem

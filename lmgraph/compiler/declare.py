@@ -237,7 +237,8 @@ class Declarations:
             outputs = self.fields(signature.outputs, owner)
             self._open.discard(name)
             found = SignatureTypes(name, inputs, outputs, declaration.name.span)
-            if not self._measured(found.output_type, declaration.name.span):
+            taken = RecordType(f"{name}.in", inputs)
+            if not all(self._measured(one, declaration.name.span) for one in (taken, found.output_type)):
                 found = replace(found, outputs=tuple(replace(field, type=UNKNOWN) for field in outputs))
             self._signatures[name] = found
         return self._signatures[name]

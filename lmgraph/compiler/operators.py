@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+
 from lmgraph.compiler.checker import Checker, is_empty_list
 from lmgraph.compiler.facts import (
     UNKNOWN,
@@ -68,7 +71,16 @@ def negated_type(node: tree.Unary, scope: Scope, checker: Checker) -> Type:
 
 
 def check_comparison(node: tree.Comparison, scope: Scope, checker: Checker) -> None:
-    """A chain is checked pair by pair."""
+    """A chain is checked pair by pair. What stands between two operators becomes part of two pairs when lowered, so
+    it must not hold a chain itself: each level would double the expression."""
+    inner = next((chain for operand in node.operands[1:-1] for chain in _chains(operand)), None)
+    if inner is not None:
+        checker.reporter.error(
+            "E0001",
+            inner.span,
+            "a chain of comparisons inside another one is not compiled yet",
+            help="bind the inner one to a name of its own first",
+        )
     for index, operator in enumerate(node.operators):
         left, right = node.operands[index], node.operands[index + 1]
         if operator in ("in", "not in"):
@@ -77,6 +89,17 @@ def check_comparison(node: tree.Comparison, scope: Scope, checker: Checker) -> N
             _check_equality(left, right, operator, scope, checker)
         else:
             _check_order(left, right, operator, scope, checker)
+
+
+def _chains(node: object) -> Iterator[tree.Comparison]:
+    if isinstance(node, tree.Comparison) and len(node.operators) > 1:
+        yield node
+    elif isinstance(node, tuple):
+        for item in node:
+            yield from _chains(item)
+    elif is_dataclass(node) and not isinstance(node, Span):
+        for field in fields(node):
+            yield from _chains(getattr(node, field.name))
 
 
 def _check_order(

@@ -2,5 +2,6 @@
 
 from lmgraph.graph.graph import Graph, ModuleSpec
 from lmgraph.graph.nodes import LmCall, MapNode, Ref, walk
+from lmgraph.graph.types import EnumType
 
-__all__ = ["Graph", "LmCall", "MapNode", "ModuleSpec", "Ref", "walk"]
+__all__ = ["EnumType", "Graph", "LmCall", "MapNode", "ModuleSpec", "Ref", "walk"]

@@ -21,7 +21,7 @@ GOLDEN = [
     for program in re.findall(r"^```lmg\n(.*?)^```$", file.read_text("utf-8"), re.MULTILINE | re.DOTALL)
 ]
 PROGRAMS = [file.read_text("utf-8") for file in SAMPLES] + GOLDEN
-TOKENS = [re.findall(r'"[^"\n]*"|\w+|\s+|#[^\n]*|.', program) for program in PROGRAMS]
+TOKENS = [tokens for program in PROGRAMS if (tokens := re.findall(r'"[^"\n]*"|\w+|\s+|#[^\n]*|.', program))]
 VOCABULARY = sorted(
     {token for tokens in TOKENS for token in tokens if not token.isspace() and not token.startswith("#")}
 )

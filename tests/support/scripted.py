@@ -61,7 +61,9 @@ objective accuracy {
 ENGINE = '''
 """An engine that answers from the word in the prompt; a demo in the prompt helps. LATENCY is in seconds."""
 
+import asyncio
 import os
+import time
 
 from lmgraph.testing import ScriptedEngine, last_user_turn
 
@@ -77,8 +79,13 @@ def open_engine(model):
         helped = prompt.count("assistant\\n") > 1 or len(word) % 2 == 0
         return [WORDS.get(word, LABELS[0]) if helped else LABELS[0], *LABELS]
 
+    class Stuck(ScriptedEngine):
+        async def aclose(self):
+            await asyncio.to_thread(time.sleep, 60)
+
     latency = float(os.environ.get("LATENCY", "0"))
-    return ScriptedEngine(answer, model_id=model, latency=latency, constrains=model != "silent")
+    kind = Stuck if model == "stuck" else ScriptedEngine
+    return kind(answer, model_id=model, latency=latency, constrains=model != "silent")
 '''.replace("{words}", repr(KIND_OF)).replace("{labels}", repr(LABELS))
 
 

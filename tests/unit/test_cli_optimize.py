@@ -139,6 +139,15 @@ def test_ctrl_c_elsewhere_is_one_line(folder: Path) -> None:
     assert (process.returncode, out, err) == (130, "", "Interrupted.\n")
 
 
+def test_ctrl_c_does_not_wait_for_an_engine_that_hangs(folder: Path) -> None:
+    process = start("eval", "sort.lmg", "--model", "stuck", latency=30.0)
+    wait_for((folder / ".lmgraph" / "traces.db").is_file)
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=8)
+    assert (process.returncode, err) == (130, "Interrupted.\n")
+
+
 def test_a_reader_that_goes_away_is_no_error(folder: Path) -> None:
     command = f"{sys.executable} -c 'from lmgraph.cli.app import main; main()' run sort.lmg - | head -1"
     lines = '{"word": "plum"}\n' * 4000

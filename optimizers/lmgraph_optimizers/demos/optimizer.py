@@ -17,7 +17,7 @@ from lmgraph.errors import BudgetExhausted
 from lmgraph.evaluate import Example, Task
 from lmgraph.optimize import Lab, OptimizerConfig, OptimizeResult
 from lmgraph.program import Demo, Program
-from lmgraph_optimizers.demos.pools import Pools, bootstrapped, labelled, pick
+from lmgraph_optimizers.demos.pools import Pools, bootstrapped, is_varied, labelled, pick
 
 
 class DemosConfig(OptimizerConfig):
@@ -27,6 +27,7 @@ class DemosConfig(OptimizerConfig):
     candidates: int = Field(default=8, ge=0, description="shuffled demo sets tried beside the fixed ones")
     bootstrap_rows: int = Field(default=96, ge=1, description="most training rows run to find demos")
     score_rows: int = Field(default=64, ge=1, description="training rows that the last candidates are scored on")
+    rounds: int = Field(default=3, ge=1, description="most passes over those rows; all but the first with noise")
     threshold: float | None = Field(
         default=None, description="score a run needs to give demos; default: the top of the objective's range"
     )
@@ -75,26 +76,33 @@ class Demos:
     async def _bootstrap(
         self, program: Program, source: Sequence[Example], modules: Sequence[str], lab: Lab, notes: list[str]
     ) -> Pools:
-        """Run training rows until every module has enough demos to choose from: greedily, then with noise."""
+        """Run training rows until every module has enough demos to choose from: greedily, then with noise, which
+        finds answers that a biased model never gives first."""
         objective = lab.task.objective
         threshold = objective.high if self.config.threshold is None else self.config.threshold
-        enough = 4 * self.config.max_demos
         pools: Pools = {module: [] for module in modules}
         runs = passed = 0
-        for attempt, temperature in enumerate((None, 1.0)):
+        for attempt in range(self.config.rounds):
             for start in range(0, len(source), 32):
-                lab.status(f"bootstrapping, {passed} of {runs} runs passed", start / len(source) / 2 + attempt / 2)
-                chunk = source[start : start + 32]
+                share = (attempt + start / len(source)) / self.config.rounds
+                lab.status(f"bootstrapping, {passed} of {runs} runs passed", share)
                 done = await lab.rollouts(
-                    program, chunk, phase="bootstrap", step=attempt, temperature=temperature, decoding="constrained"
+                    program,
+                    source[start : start + 32],
+                    phase="bootstrap",
+                    step=attempt,
+                    temperature=None if attempt == 0 else 1.0,
+                    decoding="constrained",
                 )
                 runs += len(done)
                 passed += sum(run.score.value >= threshold and run.trace.failure is None for run in done)
                 for module, demos in bootstrapped(done, threshold, modules).items():
                     pools[module] += demos
-                if all(len(pool) >= enough for pool in pools.values()):
+                if all(len(pool) >= 4 * self.config.max_demos for pool in pools.values()):
                     break
-            if all(len(pool) >= self.config.max_demos for pool in pools.values()):
+            if all(len(pick(pool, self.config.max_demos)) == self.config.max_demos for pool in pools.values()) and all(
+                is_varied(pools[name], program.graph.module(name), self.config.max_demos) for name in modules
+            ):
                 break
         notes.append(f"Bootstrapping: {passed} of {runs} runs scored at least {threshold:g}.")
         lab.log("bootstrap", runs=runs, passed=passed, demos={module: len(pool) for module, pool in pools.items()})

@@ -7,7 +7,7 @@ import random
 from collections.abc import Mapping, Sequence
 
 from lmgraph.evaluate import Example, Rollout, Task
-from lmgraph.graph import Graph, LmCall, Ref, walk
+from lmgraph.graph import EnumType, Graph, LmCall, ModuleSpec, Ref, walk
 from lmgraph.program import Demo
 
 Pools = dict[str, list[Demo]]
@@ -72,6 +72,14 @@ def pick(pool: Sequence[Demo], count: int, rng: random.Random | None = None) -> 
             if demos and len(chosen) < count:
                 chosen.append(demos.pop(0))
     return tuple(chosen)
+
+
+def is_varied(pool: Sequence[Demo], module: ModuleSpec, count: int) -> bool:
+    """Whether the pool shows as many different answers as ``count`` demos can, for a module with closed answers."""
+    closed = [len(field.type.labels) for field in module.outputs if isinstance(field.type, EnumType)]
+    if not closed:
+        return True
+    return len({_output_key(demo.outputs) for demo in pool}) >= min(count, *closed)
 
 
 def _output_key(outputs: Mapping[str, object]) -> str:

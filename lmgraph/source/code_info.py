@@ -1,0 +1,18 @@
+"""What the catalogue says about one diagnostic code."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class CodeInfo:
+    """What a code means to somebody who meets it for the first time."""
+
+    code: str
+    title: str
+    """The problem in a few words, as in the headline of a diagnostic."""
+    explanation: str
+    """Why it is a problem and how to mend it, in one paragraph."""
+    example: str
+    """A short program or excerpt that earns this code."""
