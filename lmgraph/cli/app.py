@@ -35,6 +35,7 @@ class _Command:
 _COMMANDS = (
     _Command("compile", "lmgraph.cli.compile", "compile_command", "Check a program and print its graph."),
     _Command("check", "lmgraph.cli.check", "check_command", "Check programs: report what is wrong, print no graph."),
+    _Command("explain", "lmgraph.cli.explain", "explain_command", "Say what a diagnostic's code means."),
     _Command("fmt", "lmgraph.cli.fmt", "fmt", "Rewrite programs in the one canonical form."),
     _Command("run", "lmgraph.cli.run", "app", "Run a flow on inputs."),
     _Command("eval", "lmgraph.cli.eval", "app", "Score a program on a split of its data."),

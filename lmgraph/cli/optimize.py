@@ -153,7 +153,7 @@ class _Status:
 
     def show(self, message: str, share: float | None) -> None:
         stage = message.partition(":")[0]
-        if stage.startswith("resuming"):
+        if stage.startswith(("resuming", "an unfinished run")):
             self._progress.line(message)
             return
         self._progress.status(message, share, important=stage != self._stage)

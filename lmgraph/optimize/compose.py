@@ -112,6 +112,8 @@ async def optimize(
     if resumed and status is not None:
         done = max(0, len(study.state["stages"]) - 1)
         status(f"resuming the run in {study_folder}: {done} of {len(stages)} stages are done", None)
+    if study.set_aside is not None and status is not None:
+        status(f"an unfinished run of something else was in {study_folder}; it is now in {study.set_aside}", None)
     before = study.state["spent"]
     runtime.meter = Meter(
         budget, calls=before.get("calls", 0), tokens=before.get("tokens", 0), seconds=before.get("seconds", 0.0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from lmgraph.errors import PluginError
 from lmgraph.optimize.optimizer import Optimizer, OptimizerConfig
+from lmgraph.source.suggest import suggest
 
 GROUP = "lmgraph.optimizers"
 
@@ -41,7 +42,8 @@ def optimizer_class(name: str) -> type[Any]:
     entries = {entry.name: entry for entry in list_optimizers()}
     if name not in entries:
         raise PluginError(
-            f"There is no optimizer `{name}`.", hint=f"installed are: {', '.join(entries) or 'none'}; see --help"
+            f"There is no optimizer `{name}`.{_meant(name, entries)}",
+            hint=f"installed are: {', '.join(entries) or 'none'}; `lmgraph optimize --list` tells more",
         )
     entry = entries[name]
     point = next(point for point in entry_points(group=GROUP, name=name))
@@ -70,13 +72,19 @@ def make_optimizer(name: str, options: Mapping[str, Any] | None = None) -> tuple
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         option = ".".join(str(part) for part in first["loc"])
-        known = ", ".join(loaded.Config.model_fields)
-        raise PluginError(
-            f"Optimizer `{name}`, option `{option}`: {first['msg']}, got {first.get('input')!r}.",
-            hint=f"its options are: {known}",
-        ) from None
+        known = list(loaded.Config.model_fields)
+        if first["type"] == "extra_forbidden":
+            problem = f"Optimizer `{name}` has no option `{option}`.{_meant(option, known)}"
+        else:
+            problem = f"Optimizer `{name}`, option `{option}`: {first['msg']}, got {first.get('input')!r}."
+        raise PluginError(problem, hint=f"its options are: {', '.join(known)}") from None
     optimizer: Optimizer = loaded(config)
     return optimizer, config
+
+
+def _meant(name: str, known: Iterable[str]) -> str:
+    near = suggest(name, known)
+    return f" Did you mean `{near[0]}`?" if near else ""
 
 
 def _origin(point: EntryPoint) -> str:

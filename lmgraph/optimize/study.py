@@ -30,20 +30,29 @@ class Study:
         self.folder = folder
         self.key = key
         self.state: dict[str, Any] = {"format": FORMAT, "key": key, "stages": [], "spent": {}, "finished": False}
+        self.set_aside: Path | None = None
+        """Where an unfinished study of another key went."""
 
     @staticmethod
     def open(folder: Path, key: str, *, fresh: bool = False) -> Study:
-        """Continue the unfinished study of this key in ``folder``; anything else there is replaced.
+        """Continue the unfinished study of this key in ``folder``.
 
-        Raises: OptimizeError if the folder cannot be written.
+        A finished study there is replaced, and so is any with ``fresh``; an unfinished one of another key (another
+        program, data, option or seed) is set aside beside it, ``study.set_aside`` says where.
+        Raises: OptimizeError if the folder cannot be written, or holds something that is no study.
         """
         study = Study(folder, key)
         old = _read(folder / "study.json")
-        if not fresh and old is not None and old.get("key") == key and not old.get("finished"):
-            study.state = old
+        if folder.exists() and old is None and any(folder.iterdir()):
+            raise OptimizeError(f"{folder} exists and is no study.", hint="choose another --study folder")
+        if not fresh and old is not None and not old.get("finished"):
+            if old.get("key") == key:
+                study.state = old
+            else:
+                study.set_aside = folder.with_name(f"{folder.name}.{str(old.get('key'))[:8]}")
+                shutil.rmtree(study.set_aside, ignore_errors=True)
+                folder.rename(study.set_aside)
         else:
-            if folder.exists() and old is None and any(folder.iterdir()):
-                raise OptimizeError(f"{folder} exists and is no study.", hint="choose another --study folder")
             shutil.rmtree(folder, ignore_errors=True)
         try:
             for part in ("stages", "work", "adapters"):

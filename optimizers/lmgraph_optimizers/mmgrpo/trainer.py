@@ -7,7 +7,9 @@ Shapes: K trie nodes, N sampled tokens, D hidden size, V vocabulary.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
+from transformers.utils import logging
 
 from lmgraph.errors import OptimizeError
 from lmgraph_optimizers.mmgrpo.advantages import TrainingSample
@@ -50,7 +53,7 @@ class LoraTrainer:
         """Start from ``adapter`` (a PEFT folder), or from a new one that changes nothing. Raises: OptimizeError."""
         self._config = config
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(), _quiet_loading():
             torch.manual_seed(seed)
             base = AutoModelForCausalLM.from_pretrained(model_folder, dtype=torch.float32, attn_implementation="sdpa")
             base.config.use_cache = False
@@ -162,3 +165,17 @@ class LoraTrainer:
 def _multiplies_bf16(device: torch.device) -> bool:
     """What `auto` comes to: bf16 on CUDA where it is native, fp32 on a CPU, as the embedded engine samples."""
     return device.type == "cuda" and bool(torch.cuda.is_bf16_supported())
+
+
+@contextmanager
+def _quiet_loading() -> Iterator[None]:
+    """No progress bar and no notes to transformers' own developers: the lab shows what goes on."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()

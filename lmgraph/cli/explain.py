@@ -1,0 +1,39 @@
+"""`lmgraph explain CODE`: what a diagnostic's code means, with an example that earns it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from lmgraph.cli import common
+from lmgraph.errors import ConfigError
+
+
+def explain_command(
+    code: Annotated[str | None, typer.Argument(help="A code, such as E0302; none lists all of them.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Say what a diagnostic's code means and how to mend the problem."""
+    from lmgraph.source.codes import CODES
+    from lmgraph.source.suggest import suggest
+
+    if code is None:
+        if as_json:
+            common.print_json([asdict(info) for _, info in sorted(CODES.items())])
+        else:
+            common.print_text("\n".join(f"{name}  {info.title}" for name, info in sorted(CODES.items())))
+        return
+    info = CODES.get(code.upper())
+    if info is None:
+        near = suggest(code.upper(), CODES)
+        raise ConfigError(
+            f"There is no diagnostic code `{code}`.{f' Did you mean {near[0]}?' if near else ''}",
+            hint="`lmgraph explain` lists all codes",
+        )
+    if as_json:
+        common.print_json(asdict(info))
+        return
+    example = "\n".join(f"    {line}" for line in info.example.strip().splitlines())
+    common.print_text(f"{info.code}: {info.title}\n\n{info.explanation}\n\nFor example:\n\n{example}")
