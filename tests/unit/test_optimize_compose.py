@@ -216,6 +216,17 @@ def test_a_foreign_folder_is_no_study(tmp_path: Path) -> None:
     assert (tmp_path / "notes.txt").exists()
 
 
+def test_an_unfinished_study_of_another_run_is_set_aside(tmp_path: Path) -> None:
+    mine = Study.open(tmp_path / "s", "key-one-of-two")
+    mine.log("1-a", "one", {"x": 1})
+    other = Study.open(tmp_path / "s", "another")
+    assert other.set_aside == tmp_path / "s.key-one-"
+    assert other.events() == []
+    assert (other.set_aside / "events.jsonl").exists()
+    other.save(finished=True)
+    assert Study.open(tmp_path / "s", "third").set_aside is None  # a finished one has left its artifact: replaced
+
+
 def test_a_torn_event_is_skipped(tmp_path: Path) -> None:
     study = Study.open(tmp_path / "s", "key")
     study.log("1-a", "one", {"x": 1})

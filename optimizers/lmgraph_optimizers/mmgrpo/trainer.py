@@ -170,12 +170,13 @@ def _multiplies_bf16(device: torch.device) -> bool:
 @contextmanager
 def _quiet_loading() -> Iterator[None]:
     """No progress bar and no notes to transformers' own developers: the lab shows what goes on."""
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
+    bars: Any = logging  # its functions have no annotations
+    shown = bars.is_progress_bar_enabled()
+    bars.disable_progress_bar()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
             yield
     finally:
         if shown:
-            logging.enable_progress_bar()
+            bars.enable_progress_bar()
