@@ -90,7 +90,7 @@ async def test_trained_tokens_are_the_samplers_own(
         return stats
 
     monkeypatch.setattr(LoraTrainer, "update", recording_update)
-    options = {"steps": 3, "examples": 3, "samples": 6, "precision": "float32", "learning_rate": 1e-3, "rank": 4}
+    options = {"steps": 3, "examples": 3, "samples": 6, "temperature": 1.0, "learning_rate": 1e-3, "rank": 4}
     async with Runtime(everything=engine) as runtime:
         run = await optimize(
             program,

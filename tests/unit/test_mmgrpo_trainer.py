@@ -150,7 +150,8 @@ def test_adapter_and_optimizer_state_survive_a_checkpoint(model_folder: Path, tm
     trainer = LoraTrainer(model_folder, CONFIG, seed=3)
     for _ in range(2):
         trainer.update(samples, 50, 1.0)
-    trainer.save_adapter(tmp_path / "adapter")
+    trainer.save_adapter(tmp_path / "adapter", "some-model")
+    assert str(model_folder) not in (tmp_path / "adapter" / "adapter_config.json").read_text()
     trainer.save_optimizer(tmp_path / "optimizer.safetensors")
     again = LoraTrainer(model_folder, CONFIG, seed=99, adapter=tmp_path / "adapter")
     again.load_optimizer(tmp_path / "optimizer.safetensors", trainer.steps)

@@ -152,7 +152,7 @@ class _Training:
         name = f"step-{self.step}"
         folder = self._lab.folder / name
         shutil.rmtree(folder, ignore_errors=True)
-        self._trainer.save_adapter(folder / "adapter")
+        self._trainer.save_adapter(folder / "adapter", self._base_model)
         self._trainer.save_optimizer(folder / "optimizer.safetensors")
         self._use(self._publish(folder / "adapter"))
         self._lab.checkpoint({"step": self.step, "folder": name, "curves": self._curves, "skipped": self._skipped})

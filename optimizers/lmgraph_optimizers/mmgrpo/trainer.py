@@ -116,8 +116,9 @@ class LoraTrainer:
         logprobs_NV = torch.log_softmax(logits_NV.float() / temperature, dim=-1)
         return logprobs_NV.gather(1, trie.targets_N[:, None])[:, 0]
 
-    def save_adapter(self, folder: Path) -> None:
-        """Write the adapter as PEFT does: adapter_config.json and adapter_model.safetensors."""
+    def save_adapter(self, folder: Path, base_model: str) -> None:
+        """Write the adapter as PEFT does: adapter_config.json, which names ``base_model``, and the safetensors."""
+        self.model.peft_config["default"].base_model_name_or_path = base_model  # its folder is this machine's affair
         self.model.save_pretrained(folder, safe_serialization=True)
 
     def save_optimizer(self, path: Path) -> None:
