@@ -59,9 +59,9 @@ def score(program: str, decoding: str, limit: int) -> dict[str, Any]:
     return result
 
 
-def optimize(output: str, seconds: int) -> dict[str, Any]:
-    """Demos, then weights, within a time budget, from the beginning each time."""
-    limits = ("--budget", f"seconds={seconds}", "--fresh")
+def optimize(output: str, seconds: int, steps: int) -> dict[str, Any]:
+    """Demos, then weights, within a time budget, from the beginning each time. A short setting, for a first look."""
+    limits = ("--mmgrpo.steps", str(steps), "--dev-limit", "60", "--budget", f"seconds={seconds}", "--fresh")
     printed = command("optimize", PROGRAM, "--with", "demos,mmgrpo", *limits, "--output", output, "--json")
     result: dict[str, Any] = json.loads(printed)
     if result["stopped"]:
@@ -87,13 +87,14 @@ def main() -> None:
     options = argparse.ArgumentParser(description="lmgraph from end to end on a small model.")
     options.add_argument("--limit", type=int, default=100, help="test rows to score (default 100)")
     options.add_argument("--seconds", type=int, default=360, help="budget of optimize in seconds (default 360)")
+    options.add_argument("--steps", type=int, default=20, help="training steps of mmgrpo (default 20)")
     options.add_argument("--output", default=".lmgraph/demo", help="folder of the artifact")
     chosen = options.parse_args()
     started = time.monotonic()
 
     command("compile", PROGRAM, "--emit", "text", show=True)
     base = {decoding: score(PROGRAM, decoding, chosen.limit) for decoding in DECODINGS}
-    optimized = optimize(chosen.output, chosen.seconds)
+    optimized = optimize(chosen.output, chosen.seconds, chosen.steps)
 
     rows = []
     for stage in optimized["stages"]:

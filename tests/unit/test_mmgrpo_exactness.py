@@ -90,7 +90,7 @@ async def test_trained_tokens_are_the_samplers_own(
         return stats
 
     monkeypatch.setattr(LoraTrainer, "update", recording_update)
-    options = {"steps": 3, "examples": 3, "samples": 6, "temperature": 1.0, "learning_rate": 1e-3, "rank": 4}
+    options = {"steps": 4, "examples": 6, "samples": 12, "temperature": 1.0, "learning_rate": 1e-3, "rank": 4}
     async with Runtime(everything=engine) as runtime:
         run = await optimize(
             program,
@@ -113,7 +113,7 @@ async def test_trained_tokens_are_the_samplers_own(
     assert with_demos > 0
     assert max(gaps) < 1e-3, "sampler and trainer compute the same log-probabilities in float32, adapter included"
     tuned = load(tmp_path / "study" / "stages" / "1-mmgrpo")
-    assert {node.adapter for node in tuned.params.modules.values()} == {"shared@v3"}
+    assert {node.adapter for node in tuned.params.modules.values()} == {"shared@v4"}
     assert [stage.name for stage in run.stages] == ["start", "mmgrpo"]
 
 
