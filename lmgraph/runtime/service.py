@@ -45,7 +45,11 @@ class RunOptions:
     identity: RunIdentity = field(default_factory=RunIdentity)
 
 
-@dataclass(frozen=True, slots=True)
+KEPT_READY = 16
+"""Programs whose prompts and adapters stay ready. An optimizer makes many, and uses each for a while."""
+
+
+@dataclass(slots=True)
 class _Prepared:
     """One flow of one program, ready to run."""
 
@@ -55,6 +59,8 @@ class _Prepared:
     inputs: SchemaValidator
     keep_alive: Program
     """The cache's key is this program's identity, so it must live as long as the entry."""
+    running: int = 0
+    """Runs under way: such an entry is not dropped."""
 
 
 class Runtime:
@@ -112,7 +118,11 @@ class Runtime:
             context = CallContext(node.id, key, options.decoding, options.temperature, seed, self.meter)
             return await call_module(prepared.modules[node.module], arguments, context, trace.calls)
 
-        result = await execute(prepared.plan, prepared.flow, values, call)
+        prepared.running += 1
+        try:
+            result = await execute(prepared.plan, prepared.flow, values, call)
+        finally:
+            prepared.running -= 1
         trace.seconds = time.perf_counter() - began
         trace.calls.sort(key=_call_order)
         if isinstance(result, Failure):
@@ -159,9 +169,24 @@ class Runtime:
             schema = SchemaValidator(fields_schema(spec.inputs))
             prepared = _Prepared(name, plan_flow(spec), modules, schema, program)
             self._prepared[key] = prepared
-            while len(self._prepared) > 64:
-                self._prepared.popitem(last=False)
+            await self._drop_the_oldest(but=key)
             return prepared
+
+    async def _drop_the_oldest(self, but: tuple[int, str]) -> None:
+        """Forget idle programs beyond those kept ready, and unload the adapters that only they used."""
+        idle = [key for key, prepared in self._prepared.items() if prepared.running == 0 and key != but]
+        for key in idle[: max(0, len(self._prepared) - KEPT_READY)]:
+            dropped = self._prepared.pop(key)
+            still_used = {
+                (id(module.engine), module.adapter)
+                for prepared in self._prepared.values()
+                for module in prepared.modules.values()
+            }
+            for module in {(id(one.engine), one.adapter): one for one in dropped.modules.values()}.values():
+                if module.adapter is None or (id(module.engine), module.adapter) in still_used:
+                    continue
+                if isinstance(module.engine, AdapterEngine):
+                    await module.engine.unload_adapter(module.adapter)
 
     async def aclose(self) -> None:
         """Close the engines this runtime opened and the store it made."""

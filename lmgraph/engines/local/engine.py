@@ -29,7 +29,7 @@ class LocalOptions:
     """How a local engine is run."""
 
     dtype: Precision = "auto"
-    """bf16 where the hardware multiplies it, else float32; or one of them by name."""
+    """`auto` is float32 on a CPU and bf16 on CUDA where it is native; or one of them by name."""
     device: str = "auto"
     """`auto` is CUDA where there is one."""
     threads: int | None = None
