@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from lmgraph.compiler.compile import compile_path
 from lmgraph.engines.local import open_local_engine
 from lmgraph.evaluate import make_task
-from lmgraph.optimize import StageSpec, optimize
+from lmgraph.optimize import OptimizeRun, StageSpec, optimize
 from lmgraph.program import Demo, Program
 from lmgraph.program.artifact import load
-from lmgraph.runtime import Runtime
+from lmgraph.runtime import Budget, Runtime
 from lmgraph.runtime.engine import GenerateRequest, Generation
 from lmgraph_optimizers.mmgrpo.trainer import LoraTrainer
 from support.tiny_model import make_tiny_model
@@ -26,10 +28,10 @@ record Row { words: list[str]  long: bool }
 
 module Say(word: str) -> (text: str) {
   """Say it."""
-  max_tokens: 6
+  max_tokens: 40
 }
 
-module Join(texts: list[str]) -> (text: str) { max_tokens: 4 }
+module Join(texts: list[str]) -> (text: str) { max_tokens: 80 }
 
 flow Talk(words: list[str]) -> (texts: list[str], text: str) {
   texts = [Say(word=w).text for w in words]
@@ -90,7 +92,7 @@ async def test_trained_tokens_are_the_samplers_own(
         return stats
 
     monkeypatch.setattr(LoraTrainer, "update", recording_update)
-    options = {"steps": 4, "examples": 6, "samples": 12, "temperature": 1.0, "learning_rate": 1e-3, "rank": 4}
+    options = {"steps": 3, "examples": 4, "samples": 6, "temperature": 1.0, "learning_rate": 1e-3, "rank": 4}
     async with Runtime(everything=engine) as runtime:
         run = await optimize(
             program,
@@ -113,8 +115,49 @@ async def test_trained_tokens_are_the_samplers_own(
     assert with_demos > 0
     assert max(gaps) < 1e-3, "sampler and trainer compute the same log-probabilities in float32, adapter included"
     tuned = load(tmp_path / "study" / "stages" / "1-mmgrpo")
-    assert {node.adapter for node in tuned.params.modules.values()} == {"shared@v4"}
+    assert {node.adapter for node in tuned.params.modules.values()} == {"shared@v3"}
     assert [stage.name for stage in run.stages] == ["start", "mmgrpo"]
+
+
+async def test_a_run_cut_by_its_budget_goes_on_to_the_same_adapter(program: Program, tmp_path: Path) -> None:
+    folder = make_tiny_model(tmp_path / "model")
+    options = {"steps": 3, "examples": 3, "samples": 6, "temperature": 1.0, "learning_rate": 1e-3, "rank": 4}
+
+    async def run(name: str, calls: int | None) -> OptimizeRun:
+        engine = open_local_engine(str(folder), dtype="float32", threads=1)
+        async with Runtime(everything=engine) as runtime:
+            done = await optimize(
+                program,
+                [StageSpec("mmgrpo", options)],
+                runtime=runtime,
+                task=make_task(program),
+                output=tmp_path / f"{name}-out",
+                study_folder=tmp_path / f"{name}-study",
+                budget=Budget(calls=calls),
+            )
+        await engine.aclose()
+        return done
+
+    whole = await run("whole", None)
+    start, stage = whole.stages
+    cut = await run("cut", start.calls * 2 + (stage.calls - start.calls) // 2)
+    assert cut.stopped is not None
+    assert len(cut.stages) == 2, "what was trained until then is scored and kept"
+    steps_then = len(cut.stages[1].details["curves"]["reward"])
+    assert 0 < steps_then < 3
+    resumed = await run("cut", None)
+    assert resumed.resumed
+    assert resumed.stages[1].details == stage.details
+    one, other = (adapter_of(tmp_path / f"{name}-study" / "stages" / "1-mmgrpo") for name in ("whole", "cut"))
+    assert one.keys() == other.keys()
+    for name, tensor in one.items():  # batches form by timing, so logprobs differ in their last digits
+        torch.testing.assert_close(tensor, other[name], atol=1e-4, rtol=1e-3, msg=name)
+    assert max(float(tensor.abs().max()) for name, tensor in one.items() if "lora_B" in name) > 1e-4
+
+
+def adapter_of(folder: Path) -> dict[str, torch.Tensor]:
+    (ref,) = load(folder).params.adapters.values()
+    return load_file(ref.folder / "adapter_model.safetensors")
 
 
 def contains(ids: Any, part: list[int]) -> bool:

@@ -27,6 +27,8 @@ class Batch:
     """N of the loss: completion tokens of every call in a group that trains, zero advantages included."""
     groups: int
     trained_groups: int
+    trained_examples: frozenset[str]
+    """Rows that have a group that trains."""
     dropped: dict[str, int]
     """Sampled tokens that do not train, by reason."""
 
@@ -35,6 +37,7 @@ def make_batch(groups: Sequence[CallGroup], modules: Collection[str]) -> Batch:
     """Advantages of every group; what cannot teach anything is dropped and counted under its reason."""
     samples: list[TrainingSample] = []
     dropped: Counter[str] = Counter()
+    examples: set[str] = set()
     tokens = trained = 0
     for group in groups:
         calls = [member for member in group.members if _trains(member.call)]
@@ -47,13 +50,15 @@ def make_batch(groups: Sequence[CallGroup], modules: Collection[str]) -> Batch:
             dropped["no variance"] += _tokens(calls)
             continue
         trained += 1
+        examples.add(group.example)
         tokens += _tokens(calls)
         for member, advantage in zip(calls, advantages, strict=True):
             if advantage != 0.0:
                 samples.append(TrainingSample(member.call, advantage))
             else:
                 dropped["zero advantage"] += len(member.call.completion_ids)
-    return Batch(samples, tokens, len(groups), trained, {reason: count for reason, count in dropped.items() if count})
+    kept = {reason: count for reason, count in dropped.items() if count}
+    return Batch(samples, tokens, len(groups), trained, frozenset(examples), kept)
 
 
 def leave_one_out(member: GroupedCall, peers: Sequence[GroupedCall], rollout_scores: Sequence[float]) -> float:

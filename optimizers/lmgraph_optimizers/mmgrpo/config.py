@@ -15,7 +15,10 @@ class MmgrpoConfig(OptimizerConfig):
     steps: int = Field(default=30, ge=1, description="optimizer steps")
     examples: int = Field(default=8, ge=1, description="training rows a step")
     samples: int = Field(default=8, ge=2, description="G, rollouts of each row")
-    temperature: float = Field(default=0.7, gt=0, description="sampling temperature of the rollouts")
+    redraws: int = Field(
+        default=3, ge=0, description="times a step draws new rows in place of those whose samples all scored the same"
+    )
+    temperature: float = Field(default=1.0, gt=0, description="sampling temperature of the rollouts")
     learning_rate: float | None = Field(
         default=None, gt=0, description="of AdamW; default: 3e-4 under half a billion parameters, else 2e-5"
     )

@@ -68,6 +68,8 @@ class _Training:
         self.step = 0
         self._curves: dict[str, list[float]] = {}
         self._skipped = 0
+        self._drawn = 0
+        """Training rows taken so far, repeats in later epochs included."""
         self._trainer: LoraTrainer
 
     async def open(self, model_folder: Path) -> None:
@@ -85,28 +87,17 @@ class _Training:
         seed = self._lab.rng("init").getrandbits(32)
         self._trainer = await asyncio.to_thread(LoraTrainer, model_folder, self._config, seed=seed, adapter=adapter)
         if state is not None:
-            self._trainer.load_optimizer(self._lab.folder / state["folder"] / "optimizer.safetensors", state["step"])
-            self.step, self._curves, self._skipped = state["step"], state["curves"], state["skipped"]
+            self._trainer.load_optimizer(self._lab.folder / state["folder"] / "optimizer.safetensors")
+            self.step, self._drawn = state["step"], state["drawn"]
+            self._curves, self._skipped = state["curves"], state["skipped"]
             self._use(self._publish(self._lab.folder / state["folder"] / "adapter"))
 
     async def one_step(self) -> None:
         """Sample, compare, update, publish the new adapter version, checkpoint."""
-        config, lab = self._config, self._lab
+        config = self._config
         began = time.perf_counter()
-        self._status("sampling")
-        examples = self._examples(self.step)
-        done = await lab.rollouts(
-            self.program,
-            examples,
-            phase="train",
-            step=self.step,
-            samples=config.samples,
-            temperature=config.temperature,
-            decoding="strict",
-        )
+        done, batch = await self._sample()
         sampled = time.perf_counter()
-        low = self._task.objective.low if config.format_return is None else config.format_return
-        batch = make_batch(group_calls(done, format_return=low), self._modules)
         self._status(f"updating on {len(batch.samples)} calls")
         update: UpdateStats | None = None
         if batch.samples:
@@ -115,6 +106,35 @@ class _Training:
         self.step += 1
         self._record(done, batch, update, sampled - began, time.perf_counter() - sampled)
         self._save()
+
+    async def _sample(self) -> tuple[list[Rollout], Batch]:
+        """Rollouts of the step's rows, and of new rows for those whose samples teach nothing, a few times.
+
+        New rows come in place of old ones; a group is never extended after its scores were seen.
+        """
+        config = self._config
+        low = self._task.objective.low if config.format_return is None else config.format_return
+        rows = len(self._task.train)
+        wanted = min(config.examples, rows)
+        used: set[str] = set()
+        done: list[Rollout] = []
+        batch = make_batch([], self._modules)
+        for draw in range(1 + config.redraws):
+            missing = min(wanted - len(batch.trained_examples), rows - len(used))
+            if missing <= 0:
+                break
+            self._status("sampling" if draw == 0 else f"sampling {missing} new rows")
+            done += await self._lab.rollouts(
+                self.program,
+                self._next_examples(missing, used),
+                phase="train",
+                step=self.step,
+                samples=config.samples,
+                temperature=config.temperature,
+                decoding="strict",
+            )
+            batch = make_batch(group_calls(done, format_return=low), self._modules)
+        return done, batch
 
     def result(self, stopped: str | None) -> OptimizeResult:
         rewards = self._curves.get("reward", [])
@@ -129,15 +149,26 @@ class _Training:
             notes.append(f"Stopped by the budget: {stopped}")
         return OptimizeResult(self.program, tuple(notes), stopped, {"curves": self._curves})
 
-    def _examples(self, step: int) -> list[Example]:
-        """The rows of one step: each epoch a new seeded order, none repeated before all were used."""
+    def _next_examples(self, count: int, used: set[str]) -> list[Example]:
+        """The next ``count`` rows, noted in ``used``: each epoch a new seeded order, no row again before all were.
+
+        A row that this step has used is passed over: its second group would repeat the first, seeds and all.
+        """
         rows = self._task.train
-        size = min(self._config.examples, len(rows))
-        steps_in_epoch = len(rows) // size
-        epoch, position = divmod(step, steps_in_epoch)
-        order = list(range(len(rows)))
+        taken: list[Example] = []
+        while len(taken) < count:
+            epoch, offset = divmod(self._drawn, len(rows))
+            row = rows[self._order(epoch)[offset]]
+            self._drawn += 1
+            if row.id not in used:
+                used.add(row.id)
+                taken.append(row)
+        return taken
+
+    def _order(self, epoch: int) -> list[int]:
+        order = list(range(len(self._task.train)))
         self._lab.rng("epoch", epoch).shuffle(order)
-        return [rows[index] for index in order[position * size : (position + 1) * size]]
+        return order
 
     def _guard(self, update: UpdateStats) -> None:
         self._skipped += update.skipped
@@ -155,7 +186,8 @@ class _Training:
         self._trainer.save_adapter(folder / "adapter", self._base_model)
         self._trainer.save_optimizer(folder / "optimizer.safetensors")
         self._use(self._publish(folder / "adapter"))
-        self._lab.checkpoint({"step": self.step, "folder": name, "curves": self._curves, "skipped": self._skipped})
+        state = {"step": self.step, "drawn": self._drawn, "curves": self._curves, "skipped": self._skipped}
+        self._lab.checkpoint({**state, "folder": name})
         for old in self._lab.folder.glob("step-*"):
             if old.name != name:
                 shutil.rmtree(old, ignore_errors=True)
@@ -175,6 +207,7 @@ class _Training:
             "reward": sum(rollout.score.value for rollout in done) / len(done),
             "entropy": -sum(sum(call.logprobs) for call in calls) / max(sampled, 1),
             "groups that train": batch.trained_groups,
+            "rows sampled": len({rollout.example.id for rollout in done}),
             "failed calls": sum(call.failure is not None for call in calls) / max(len(calls), 1),
             "skipped": float(update.skipped) if update else 0.0,
         }

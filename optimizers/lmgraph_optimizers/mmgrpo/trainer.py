@@ -6,17 +6,20 @@ Shapes: K trie nodes, N sampled tokens, D hidden size, V vocabulary.
 
 from __future__ import annotations
 
+import ctypes
 import math
+import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM
 from transformers.utils import logging
 
@@ -79,6 +82,7 @@ class LoraTrainer:
         )
         self._bf16 = config.precision == "bfloat16" or (config.precision == "auto" and _multiplies_bf16(self.device))
         self.steps = 0
+        """Updates made, skipped ones included; a step whose groups all agree makes none."""
 
     def update(self, samples: Sequence[TrainingSample], tokens: int, temperature: float) -> UpdateStats:
         """One optimizer step. ``tokens`` is N, fixed for the batch, so that micro-batches add up to the plain loss."""
@@ -101,6 +105,7 @@ class LoraTrainer:
             self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
         self.steps += 1
+        _return_freed_memory()
         return UpdateStats(loss, norm, self._optimizer.param_groups[0]["lr"], gap, computed, not finite)
 
     def logprobs(self, trie: TokenTrie, temperature: float) -> torch.Tensor:
@@ -131,13 +136,15 @@ class LoraTrainer:
         }
         save_file(tensors, path, {"steps": str(self.steps)})
 
-    def load_optimizer(self, path: Path, steps: int) -> None:
-        tensors = load_file(path)
+    def load_optimizer(self, path: Path) -> None:
+        """What ``save_optimizer`` wrote: the next update is the one that would have come next."""
+        with safe_open(path, "pt") as file:
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no mapping
+            self.steps = int(file.metadata()["steps"])
         for name, parameter in self._trained:
             mine = {key.rpartition("/")[2]: value for key, value in tensors.items() if key.startswith(f"{name}/")}
             if mine:
                 self._optimizer.state[parameter] = mine
-        self.steps = steps
 
     def _surrogate(self, trie: TokenTrie, logprobs_N: torch.Tensor) -> torch.Tensor:
         total = logprobs_N.new_zeros(())
@@ -181,3 +188,13 @@ def _quiet_loading() -> Iterator[None]:
     finally:
         if shown:
             bars.enable_progress_bar()
+
+
+def _return_freed_memory() -> None:
+    """Give what backward passes of many shapes left in glibc's heap back to the system.
+
+    Sampling allocates in other sizes: without this a process that does both in turn keeps gigabytes it does not use.
+    """
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL("libc.so.6").malloc_trim(0)
