@@ -62,7 +62,13 @@ def optimize_command(
         ),
     ] = None,
     objective: Annotated[str | None, typer.Option("--objective", help="Which of several objectives.")] = None,
-    decoding: common.DecodingOption = common.DecodingChoice.CONSTRAINED,
+    decoding: Annotated[
+        common.DecodingChoice | None,
+        typer.Option(
+            "--decoding",
+            help="How stages are compared (default: strict where one trains weights, else constrained).",
+        ),
+    ] = None,
     seed: common.SeedOption = 0,
     dev_limit: Annotated[
         int | None, typer.Option("--dev-limit", min=1, help="Compare stages on the first dev rows only.")
@@ -128,7 +134,7 @@ def optimize_command(
                     study_folder=folder,
                     budget=limits,
                     seed=seed,
-                    decoding=decoding.value,
+                    decoding=None if decoding is None else decoding.value,
                     dev_limit=dev_limit,
                     fresh=fresh,
                     command=command,

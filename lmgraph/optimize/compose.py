@@ -85,7 +85,7 @@ async def optimize(
     study_folder: Path,
     budget: Budget | None = None,
     seed: int = 0,
-    decoding: Decoding = "constrained",
+    decoding: Decoding | None = None,
     dev_limit: int | None = None,
     fresh: bool = False,
     command: str = "",
@@ -94,13 +94,17 @@ async def optimize(
     """Run the stages and write the best program to ``output`` with its report.
 
     An unfinished study of the same program, data, stages, seed and models in ``study_folder`` is continued. When the
-    budget ends, what was found until then is written. Raises: ConfigError and PluginError before any call is made;
+    budget ends, what was found until then is written. Stages are compared under one ``decoding``; None is strict where a
+    stage trains weights, which it does on free samples, and constrained elsewhere. Raises: ConfigError and PluginError before any call is made;
     OptimizeError; DataError where a metric fails.
     """
     optimizers = [(spec, *make_optimizer(spec.name, spec.options)) for spec in stages]
     if not optimizers:
         raise ConfigError("There is no stage to run.", hint="name optimizers: --with demos,mmgrpo")
     check_output(output)
+    if decoding is None:
+        trains = any(getattr(optimizer, "trains_weights", False) for _, optimizer, _ in optimizers)
+        decoding = "strict" if trains else "constrained"
     dev = list(task.dev[:dev_limit])
     models = ",".join(
         "/".join(runtime.bindings.resolve(program.graph, lm))

@@ -36,7 +36,11 @@ class OptimizeResult:
 
 @runtime_checkable
 class Optimizer(Protocol):
-    """Registered through the entry-point group `lmgraph.optimizers`; constructed with one ``Config``."""
+    """Registered through the entry-point group `lmgraph.optimizers`; constructed with one ``Config``.
+
+    A class that trains on free samples may say so with ``trains_weights: ClassVar[bool] = True``: a study with such a
+    stage compares its programs under strict decoding, unless a person chose another.
+    """
 
     name: ClassVar[str]
     Config: ClassVar[type[OptimizerConfig]]

@@ -32,6 +32,7 @@ class MultiModuleGRPO:
 
     name: ClassVar[str] = "mmgrpo"
     Config: ClassVar[type[MmgrpoConfig]] = MmgrpoConfig
+    trains_weights: ClassVar[bool] = True
 
     def __init__(self, config: MmgrpoConfig) -> None:
         self.config = config
