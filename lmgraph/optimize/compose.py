@@ -94,8 +94,9 @@ async def optimize(
     """Run the stages and write the best program to ``output`` with its report.
 
     An unfinished study of the same program, data, stages, seed and models in ``study_folder`` is continued. When the
-    budget ends, what was found until then is written. Stages are compared under one ``decoding``; None is strict where a
-    stage trains weights, which it does on free samples, and constrained elsewhere. Raises: ConfigError and PluginError before any call is made;
+    budget ends, what was found until then is written. Stages are compared under one ``decoding``; None is strict where
+    a stage trains weights, which it does on free samples, and constrained elsewhere.
+    Raises: ConfigError and PluginError before any call is made;
     OptimizeError; DataError where a metric fails.
     """
     optimizers = [(spec, *make_optimizer(spec.name, spec.options)) for spec in stages]
