@@ -145,6 +145,7 @@ def test_a_non_finite_gradient_leaves_the_adapter_as_it_was(model_folder: Path) 
     assert all(torch.equal(before[name], parameter) for name, parameter in trainer.model.named_parameters())
 
 
+@pytest.mark.filterwarnings("error:.*remote file.*", "error:.*config file.*")
 def test_adapter_and_optimizer_state_survive_a_checkpoint(model_folder: Path, tmp_path: Path) -> None:
     samples = ragged_samples()
     trainer = LoraTrainer(model_folder, CONFIG, seed=3)

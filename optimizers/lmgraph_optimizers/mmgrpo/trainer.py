@@ -124,7 +124,8 @@ class LoraTrainer:
     def save_adapter(self, folder: Path, base_model: str) -> None:
         """Write the adapter as PEFT does: adapter_config.json, which names ``base_model``, and the safetensors."""
         self.model.peft_config["default"].base_model_name_or_path = base_model  # its folder is this machine's affair
-        self.model.save_pretrained(folder, safe_serialization=True)
+        # "auto" would ask a hub whether the vocabulary changed; LoRA on linear layers cannot change it.
+        self.model.save_pretrained(folder, safe_serialization=True, save_embedding_layers=False)
 
     def save_optimizer(self, path: Path) -> None:
         """Moments and step count of AdamW, by parameter name, as safetensors."""
