@@ -80,8 +80,10 @@ def test_an_artifact_can_be_tuned_again(cli: Cli) -> None:
 
 def start(*arguments: str, latency: float) -> subprocess.Popen[str]:
     environment = {**os.environ, "LATENCY": str(latency)}
+    # A shell without job control has its background jobs ignore Ctrl-C, and tests may run in one.
+    heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
     return subprocess.Popen(
-        [*LMGRAPH, *arguments],
+        [*LMGRAPH[:-1], heed + LMGRAPH[-1], *arguments],
         env=environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
