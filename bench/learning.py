@@ -1,6 +1,6 @@
 """What the optimizers add, on test rows that none of them saw: base, demos, then mmgrpo, strict and constrained.
 
-    python bench/learning.py [--programs intent,support] [--seeds 0,1,2] [--limit 200] [--steps 30]
+    python bench/learning.py [--programs intent,support] [--seeds 0,1,2] [--limit 200] [--steps 30] [--table]
 
 One JSON file a program and seed under bench/results/learning/; a cell that is there already is not run again. An
 interrupted cell goes on where it was. At the end the table of all cells is printed, with means over seeds.
@@ -104,9 +104,10 @@ def main() -> None:
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--limit", type=int, default=200, help="test rows to score")
     parser.add_argument("--steps", type=int, default=30, help="optimizer steps of mmgrpo")
+    parser.add_argument("--table", action="store_true", help="run nothing: print the table of the cells that are there")
     options = parser.parse_args()
     RESULTS.mkdir(parents=True, exist_ok=True)
-    for seed in options.seeds.split(","):
+    for seed in [] if options.table else options.seeds.split(","):
         for name in options.programs.split(","):
             path = RESULTS / f"{name}-{seed}.json"
             if path.exists():
