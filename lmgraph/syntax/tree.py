@@ -10,188 +10,29 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from lmgraph.source.text import Span
-
-NOWHERE = Span("", 0, 0)
-
-
-@dataclass(frozen=True, slots=True)
-class Identifier:
-    """A name where it is written."""
-
-    text: str
-    span: Span = field(default=NOWHERE, compare=False, repr=False)
-
-
-# -- types -----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class NamedType:
-    """`str`, `Intent`, or dotted as in `Route.out`."""
-
-    path: tuple[Identifier, ...]
-    span: Span = field(default=NOWHERE, compare=False, repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class GenericType:
-    """`list[T]`, `map[str, T]`."""
-
-    name: Identifier
-    arguments: tuple[TypeNode, ...]
-    span: Span = field(default=NOWHERE, compare=False, repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class LiteralTypeNode:
-    value: str | int
-    span: Span = field(default=NOWHERE, compare=False, repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class OptionalTypeNode:
-    """`T?`"""
-
-    inner: TypeNode
-    span: Span = field(default=NOWHERE, compare=False, repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class UnionTypeNode:
-    """`A | B`"""
-
-    options: tuple[TypeNode, ...]
-    span: Span = field(default=NOWHERE, compare=False, repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class PrivateTypeNode:
-    """`private T`"""
-
-    inner: TypeNode
-    span: Span = field(default=NOWHERE, compare=False, repr=False)
-
-
-TypeNode: TypeAlias = NamedType | GenericType | LiteralTypeNode | OptionalTypeNode | UnionTypeNode | PrivateTypeNode
-
-
-# -- expressions -----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Constant:
-    """A literal: string (already unescaped), int, float, true, false or null."""
-
-    value: str | int | float | bool | None
-    span: Span = field(default=NOWHERE, compare=False, repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Reference:
-    name: str
-    span: Span = field(default=NOWHERE, compare=False, repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Attribute:
-    """`base.name`"""
-
-    base: Expression
-    name: Identifier
-    span: Span = field(default=NOWHERE, compare=False, repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Index:
-    """`base[index]`"""
-
-    base: Expression
-    index: Expression
-    span: Span = field(default=NOWHERE, compare=False, repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Argument:
-    """`name=value`; punned (`M(text)`) and positional arguments have name None: the checker tells them apart."""
-
-    name: Identifier | None
-    value: Expression
-    span: Span = field(default=NOWHERE, compare=False, repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class CallExpression:
-    callee: Expression
-    arguments: tuple[Argument, ...]
-    span: Span = field(default=NOWHERE, compare=False, repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class ListExpression:
-    items: tuple[Expression, ...]
-    span: Span = field(default=NOWHERE, compare=False, repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Comprehension:
-    """`[element for variable in iterable if condition]`: the parallel map."""
-
-    element: Expression
-    variable: Identifier
-    iterable: Expression
-    condition: Expression | None
-    span: Span = field(default=NOWHERE, compare=False, repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Conditional:
-    """`if condition then when_true else when_false`"""
-
-    condition: Expression
-    when_true: Expression
-    when_false: Expression
-    span: Span = field(default=NOWHERE, compare=False, repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """A chain, as in `0 <= it <= 1`: `operators[i]` stands between `operands[i]` and `operands[i + 1]`."""
-
-    operands: tuple[Expression, ...]
-    operators: tuple[str, ...]
-    """Each of == != < <= > >= in, or "not in"."""
-    span: Span = field(default=NOWHERE, compare=False, repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Binary:
-    operator: Literal["+", "-", "*", "/", "and", "or"]
-    left: Expression
-    right: Expression
-    span: Span = field(default=NOWHERE, compare=False, repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Unary:
-    operator: Literal["-", "not"]
-    operand: Expression
-    span: Span = field(default=NOWHERE, compare=False, repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Catch:
-    """`Call(...) catch fallback`"""
-
-    call: Expression
-    fallback: Expression
-    span: Span = field(default=NOWHERE, compare=False, repr=False)
-
-
-Expression: TypeAlias = (
-    Constant | Reference | Attribute | Index | CallExpression | ListExpression | Comprehension
-    | Conditional | Comparison | Binary | Unary | Catch
-)
-
+from lmgraph.syntax.tree_expressions import NOWHERE
+from lmgraph.syntax.tree_expressions import Argument as Argument
+from lmgraph.syntax.tree_expressions import Attribute as Attribute
+from lmgraph.syntax.tree_expressions import Binary as Binary
+from lmgraph.syntax.tree_expressions import CallExpression as CallExpression
+from lmgraph.syntax.tree_expressions import Catch as Catch
+from lmgraph.syntax.tree_expressions import Comparison as Comparison
+from lmgraph.syntax.tree_expressions import Comprehension as Comprehension
+from lmgraph.syntax.tree_expressions import Conditional as Conditional
+from lmgraph.syntax.tree_expressions import Constant as Constant
+from lmgraph.syntax.tree_expressions import Expression as Expression
+from lmgraph.syntax.tree_expressions import GenericType as GenericType
+from lmgraph.syntax.tree_expressions import Identifier as Identifier
+from lmgraph.syntax.tree_expressions import Index as Index
+from lmgraph.syntax.tree_expressions import ListExpression as ListExpression
+from lmgraph.syntax.tree_expressions import LiteralTypeNode as LiteralTypeNode
+from lmgraph.syntax.tree_expressions import NamedType as NamedType
+from lmgraph.syntax.tree_expressions import OptionalTypeNode as OptionalTypeNode
+from lmgraph.syntax.tree_expressions import PrivateTypeNode as PrivateTypeNode
+from lmgraph.syntax.tree_expressions import Reference as Reference
+from lmgraph.syntax.tree_expressions import TypeNode as TypeNode
+from lmgraph.syntax.tree_expressions import Unary as Unary
+from lmgraph.syntax.tree_expressions import UnionTypeNode as UnionTypeNode
 
 # -- parts -----------------------------------------------------------------------------------------------------------
 

@@ -55,7 +55,7 @@ def labelled(graph: Graph, task: Task, examples: Sequence[Example], modules: Seq
 def pick(pool: Sequence[Demo], count: int, rng: random.Random | None = None) -> tuple[Demo, ...]:
     """``count`` demos, one a row at most, spread over the different outputs there are; shuffled where ``rng`` is given.
 
-    Spreading matters for small models: four demos of one label teach that label.
+    Runs that scored well are mostly those of the answers a model already favours; spreading counters that.
     """
     order = list(pool)
     if rng is not None:
