@@ -1,6 +1,7 @@
 # From a bare machine with Python 3.11, pip and make:
 #   make demo    environment, small model, compile, score, optimize, score again
 #   make test    lint and every test, those on the real model included
+#   make corpus  unpack the texts that programs search, for other tools (programs read the packed files)
 PYTHON ?= python3.11
 MODEL ?= smollm2-135m
 PYTEST_FLAGS ?=
@@ -16,7 +17,7 @@ export GOMP_SPINCOUNT := 0
 export TOKENIZERS_PARALLELISM := false
 
 .DELETE_ON_ERROR:
-.PHONY: help venv model demo test lint bench clean
+.PHONY: help venv model demo test lint bench corpus clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -29,7 +30,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install torch==2.13.0
 	$(BIN)/python -m pip install -c constraints.txt hatchling editables
-	$(BIN)/python -m pip install -c constraints.txt --no-build-isolation -e ".[local,optimize,dev]"
+	$(BIN)/python -m pip install -c constraints.txt --no-build-isolation -e ".[local,optimize,programs,dev]"
 	touch $@
 
 # Done at once where the model is there already.
@@ -47,6 +48,9 @@ lint: $(INSTALLED)
 
 test: venv lint
 	$(BIN)/python -m pytest $(PYTEST_FLAGS)
+
+corpus:
+	$(PYTHON) programs/hover/corpus/unpack.py
 
 bench: venv
 	set -e; for script in bench/*.py; do echo "== $$script"; $(BIN)/python $$script; done

@@ -33,13 +33,16 @@ class _Command:
 
 
 _COMMANDS = (
+    _Command("new", "lmgraph.cli.new", "new_command", "Write a small working project."),
     _Command("compile", "lmgraph.cli.compile", "compile_command", "Check a program and print its graph."),
     _Command("check", "lmgraph.cli.check", "check_command", "Check programs: report what is wrong, print no graph."),
     _Command("explain", "lmgraph.cli.explain", "explain_command", "Say what a diagnostic's code means."),
     _Command("fmt", "lmgraph.cli.fmt", "fmt", "Rewrite programs in the one canonical form."),
+    _Command("test", "lmgraph.cli.test", "app", "Run the tests that programs declare."),
     _Command("run", "lmgraph.cli.run", "app", "Run a flow on inputs."),
     _Command("eval", "lmgraph.cli.eval", "app", "Score a program on a split of its data."),
     _Command("optimize", "lmgraph.cli.optimize", "app", "Improve a program on its data."),
+    _Command("export", "lmgraph.cli.export", "export_command", "Write an artifact's adapters for use elsewhere."),
     _Command("trace", "lmgraph.cli.trace", "app", "List and show recorded runs."),
     _Command("model", "lmgraph.cli.model", "app", "Pull and list the models of the local engine."),
 )

@@ -73,6 +73,10 @@ DecodingOption = Annotated[
         " tolerant: free, and what was plainly meant counts.",
     ),
 ]
+AllowEffectsOption = Annotated[
+    bool,
+    typer.Option("--allow-effects", help="Let the flow call tools, which may act outside the program, on every row."),
+]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 

@@ -13,6 +13,7 @@ import typer
 if TYPE_CHECKING:
     from lmgraph.compiler.compile import Compilation
     from lmgraph.graph.graph import Graph
+    from lmgraph.program.program import Program
 
 
 class Emit(StrEnum):
@@ -36,6 +37,12 @@ def compile_command(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write an artifact folder.", metavar="FOLDER")
     ] = None,
+    learned: Annotated[
+        Path | None,
+        typer.Option(
+            "--params", help="With -o: put the learned parameters of this artifact on the program.", metavar="ARTIFACT"
+        ),
+    ] = None,
     format: FormatOption = DiagnosticFormat.text,
 ) -> None:
     """Compile a program and print its graph, or write it as an artifact."""
@@ -45,13 +52,29 @@ def compile_command(
     print_diagnostics(compilation, format, to_stderr=True)
     if compilation.graph is None:
         raise typer.Exit(1)
+    if learned is not None and output is None:
+        raise typer.BadParameter("it needs -o FOLDER, where the artifact is written", param_hint="--params")
     if output is not None:
         from lmgraph.program.artifact import save
-        from lmgraph.program.program import Program
 
-        print(save(Program.default(compilation.graph, file.parent), output))
+        print(save(_program(compilation.graph, file.parent, learned), output))
     if emit is not None or output is None:
         sys.stdout.write(emitted(compilation.graph, emit or Emit.json))
+
+
+def _program(graph: Graph, root: Path, learned: Path | None) -> Program:
+    """The program as written, or with the learned parameters of an artifact; what changed on the way is told."""
+    from lmgraph.program.artifact import load
+    from lmgraph.program.program import Program
+    from lmgraph.program.rebind import rebind
+
+    program = Program.default(graph, root)
+    if learned is None:
+        return program
+    rebound = rebind(load(learned), graph)
+    for note in rebound.notes:
+        print(f"note: {note}", file=sys.stderr)
+    return program.with_params(rebound.params)
 
 
 def emitted(graph: Graph, emit: Emit) -> str:

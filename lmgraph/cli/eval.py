@@ -38,6 +38,7 @@ def eval_command(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write what --json prints to this file.", metavar="FILE")
     ] = None,
+    allow_effects: common.AllowEffectsOption = False,
     engine: common.EngineOption = None,
     model: common.ModelOption = None,
     lm: common.LmOption = None,
@@ -74,6 +75,7 @@ def eval_command(
                     limit=limit,
                     decoding=decoding.value,
                     seed=seed,
+                    allow_effects=allow_effects,
                     progress=running.add,
                 )
 
@@ -116,6 +118,10 @@ def _summary(evaluation: Evaluation, trace: Path | None) -> str:
         f" {evaluation.completion_tokens:,} completion tokens)",
         f"seconds   {evaluation.seconds:.1f}",
     ]
+    if evaluation.judge_calls or evaluation.failed_metrics:
+        unusable = ", ".join(f"{metric} {number}" for metric, number in sorted(evaluation.failed_metrics.items()))
+        told = f"  (nothing usable for {unusable})" if unusable else ""
+        lines.append(f"judges    {common.count(evaluation.judge_calls, 'call')}{told}")
     if trace is not None:
         lines.append(f"trace     {trace}")
     lowest = sorted((row for row in evaluation.rows if _is_low(row, evaluation)), key=lambda row: row.score)
@@ -126,10 +132,12 @@ def _summary(evaluation: Evaluation, trace: Path | None) -> str:
 
 
 def _is_low(row: RowResult, evaluation: Evaluation) -> bool:
-    return row.failure is not None or row.score < max(one.score for one in evaluation.rows) or row.score <= 0
+    failed = row.failure is not None or bool(row.failed_metrics)
+    return failed or row.score < max(one.score for one in evaluation.rows) or row.score <= 0
 
 
 def _row(row: RowResult) -> str:
-    result: Any = row.failure if row.failure is not None else json.dumps(row.outputs, ensure_ascii=False)
+    problem = row.failure or next(iter(row.failed_metrics.values()), None)
+    result: Any = problem if problem is not None else json.dumps(row.outputs, ensure_ascii=False)
     text = result if len(result) <= 100 else result[:99] + "…"
     return f"{row.example}  {row.score:.3f}  {text}  (run {row.run_id[:8]})"

@@ -60,7 +60,7 @@ def format_files(paths: list[Path], *, check: bool = False) -> FormatOutcome:
     outcome = FormatOutcome()
     for path in paths:
         try:
-            files = _programs(path)
+            files = program_files(path)
         except ConfigError as error:
             outcome.failed.append((path, error))
             continue
@@ -74,7 +74,8 @@ def format_files(paths: list[Path], *, check: bool = False) -> FormatOutcome:
     return outcome
 
 
-def _programs(path: Path) -> list[Path]:
+def program_files(path: Path) -> list[Path]:
+    """The file itself, or every .lmg file in the folder. Raises: ConfigError where it has none."""
     if not path.is_dir():
         return [path]
     found = sorted(file for file in path.rglob("*.lmg") if file.is_file())

@@ -79,6 +79,7 @@ def optimize_command(
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew where a run was interrupted.")] = False,
     listing: Annotated[bool, typer.Option("--list", help="List the installed optimizers and their options.")] = False,
+    allow_effects: common.AllowEffectsOption = False,
     engine: common.EngineOption = None,
     model: common.ModelOption = None,
     lm: common.LmOption = None,
@@ -137,6 +138,7 @@ def optimize_command(
                     decoding=None if decoding is None else decoding.value,
                     dev_limit=dev_limit,
                     fresh=fresh,
+                    allow_effects=allow_effects,
                     command=command,
                     status=_Status(progress).show,
                 )

@@ -136,6 +136,9 @@ def _show(trace: Trace, store: Path | None, *, outputs: bool) -> None:
     message = f"The run failed at {failure.call_key}: {failure.message}"
     if failure.raw_text is not None:
         message += "\n  the model wrote: " + json.dumps(failure.raw_text, ensure_ascii=False)
+    for check in trace.checks:
+        if failure.kind == "assert" and check.call_key == failure.call_key:
+            message += "".join(f"\n  {text} = {json.dumps(value, ensure_ascii=False)}" for text, value in check.values)
     where = f" --trace {store}" if store not in (None, common.DEFAULT_TRACE) else ""
     show_error(message, None if store is None else f"`lmgraph trace show {trace.run_id[:8]}{where}` shows every call")
 
@@ -154,6 +157,12 @@ def _data(trace: Trace, store: Path | None) -> dict[str, Any]:
         "run_id": trace.run_id,
         "flow": trace.flow,
         "calls": len(trace.calls),
+        "steps": len(trace.steps),
+        "false_checks": [
+            {"call": check.call_key, "kind": check.kind, "message": check.message, "values": dict(check.values)}
+            for check in (*trace.checks, *(check for call in trace.calls for check in call.checks))
+            if check.passed is False
+        ],
         "prompt_tokens": trace.prompt_tokens,
         "completion_tokens": trace.completion_tokens,
         "seconds": round(trace.seconds, 3),

@@ -16,7 +16,7 @@ from lmgraph.errors import ConfigError, LmgraphError
 if TYPE_CHECKING:  # these would be imported by `lmgraph trace --help`
     from lmgraph.runtime.engine import Tokenizer
     from lmgraph.runtime.store import TraceStore
-    from lmgraph.runtime.trace import Call, Trace
+    from lmgraph.runtime.trace import Call, CheckRecord, Step, Trace
 
 app = typer.Typer(name="trace", help="List and show recorded runs.", no_args_is_help=True, add_completion=False)
 
@@ -92,6 +92,13 @@ def show_command(
     for call in found.calls:
         tokenizer = tokenizers.of(call) if tokenizers else None
         common.print_text("\n" + _call_text(call, tokenizer, prompts=prompts, tokens=tokens))
+    for step in found.steps:
+        common.print_text("\n" + _step_text(step))
+    if found.checks:
+        common.print_text("\nchecks\n" + "\n".join(_check_text(check, where=True) for check in found.checks))
+    for call in found.judged:
+        tokenizer = tokenizers.of(call) if tokenizers else None
+        common.print_text("\njudged\n" + _call_text(call, tokenizer, prompts=prompts, tokens=tokens))
 
 
 class _Tokenizers:
@@ -147,6 +154,13 @@ def _run_text(trace: Trace) -> str:
     lines.append(
         f"calls    {len(trace.calls)}, {trace.prompt_tokens:,} prompt and {trace.completion_tokens:,} completion tokens"
     )
+    if trace.steps:
+        lines.append(f"python   {common.count(len(trace.steps), 'call')}, {sum(s.seconds for s in trace.steps):.2f} s")
+    if trace.checks:
+        failed = sum(check.passed is not True for check in trace.checks)
+        lines.append(f"checks   {len(trace.checks)}, {failed} of them not true")
+    if trace.judged:
+        lines.append(f"judged   by {common.count(len(trace.judged), 'call')}")
     return "\n".join(lines)
 
 
@@ -164,6 +178,7 @@ def _call_text(call: Call, tokenizer: Tokenizer | None, *, prompts: bool, tokens
         lines.append(f"  outputs     {json.dumps(call.outputs, ensure_ascii=False)}")
     if call.failure is not None:
         lines.append(f"  failed      {call.failure.kind}: {call.failure.message}")
+    lines += [_check_text(check) for check in call.checks]
     lines += [
         f"  tokens      {len(call.prompt_ids)} prompt ({call.cached_tokens} cached), {len(call.completion_ids)}"
         f" completion, log-probability {sum(call.logprobs):.3f}",
@@ -181,4 +196,25 @@ def _call_text(call: Call, tokenizer: Tokenizer | None, *, prompts: bool, tokens
         for token, logprob in zip(call.completion_ids, call.logprobs, strict=False):
             piece: Any = f"  {json.dumps(tokenizer.decode([token]), ensure_ascii=False)}" if tokenizer else ""
             lines.append(f"    {token:>8}  {logprob:9.4f}{piece}")
+    return "\n".join(lines)
+
+
+def _step_text(step: Step) -> str:
+    lines = [
+        step.call_key,
+        f"  {step.kind:<11} {step.name}",
+        f"  inputs      {json.dumps(step.inputs, ensure_ascii=False)}",
+    ]
+    if step.failure is not None:
+        lines.append(f"  failed      {step.failure.kind}: {step.failure.message}")
+    else:
+        lines.append(f"  output      {json.dumps(step.output, ensure_ascii=False)}")
+    return "\n".join([*lines, f"  seconds     {step.seconds:.3f}"])
+
+
+def _check_text(check: CheckRecord, *, where: bool = False) -> str:
+    came_to = {True: "true", False: "FALSE", None: "no value"}[check.passed]
+    at = f"  {check.call_key}" if where else ""
+    lines = [f"  {check.kind:<11} {came_to}: {check.message}{at}"]
+    lines += [f"    {text} = {json.dumps(value, ensure_ascii=False)}" for text, value in check.values]
     return "\n".join(lines)

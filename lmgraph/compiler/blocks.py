@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lmgraph.compiler.reporter import Reporter, listed
-from lmgraph.source.diagnostic import Label
+from lmgraph.source.diagnostic import Fix, Label
 from lmgraph.source.text import Span
 from lmgraph.syntax import tree
 
@@ -80,28 +80,27 @@ class Settings:
         value = self.value(key)
         if value is None or isinstance(value, tree.Reference):
             return value
-        self._refuse(key, value, "a name")
+        self._refuse(key, value, "a name without quotes", _unquoted(value))
         return None
 
-    def word(self, key: str, choices: Sequence[str], *, later: Sequence[str] = ()) -> str | None:
-        """One of ``choices``; ``later`` are words that are reported elsewhere as not compiled yet."""
+    def word(self, key: str, choices: Sequence[str]) -> str | None:
+        """One of ``choices``, a name without quotes."""
         value = self.value(key)
         if value is None:
             return None
         if not isinstance(value, tree.Reference):
-            self._refuse(key, value, f"{listed(choices, 'or')}, without quotes")
+            self._refuse(key, value, f"{listed(choices, 'or')}, without quotes", _unquoted(value))
             return None
         if value.name in choices:
             return value.name
-        if value.name not in later:
-            self._reporter.unknown(
-                "E0312",
-                value.span,
-                f"`{key}` cannot be `{value.name}`",
-                value.name,
-                choices,
-                otherwise=f"it is {listed(choices, 'or')}",
-            )
+        self._reporter.unknown(
+            "E0312",
+            value.span,
+            f"`{key}` cannot be `{value.name}`",
+            value.name,
+            choices,
+            otherwise=f"it is {listed(choices, 'or')}",
+        )
         return None
 
     def flag(self, key: str) -> bool | None:
@@ -146,8 +145,15 @@ class Settings:
         self._refuse(key, value, "a list of numbers, as in `[0, 1]`")
         return None
 
-    def _refuse(self, key: str, value: tree.Expression | tree.Block, wanted: str) -> None:
-        self._reporter.error("E0312", value.span, f"`{key}` must be {wanted}")
+    def _refuse(self, key: str, value: tree.Expression | tree.Block, wanted: str, fix: Fix | None = None) -> None:
+        self._reporter.error("E0312", value.span, f"`{key}` must be {wanted}", fix=fix)
+
+
+def _unquoted(value: tree.Expression | tree.Block) -> Fix | None:
+    """The text as a name, where it can be one."""
+    if isinstance(value, tree.Constant) and isinstance(value.value, str) and value.value.isidentifier():
+        return Fix(value.span, value.value, "leave the quotes out")
+    return None
 
 
 def number_of(value: tree.Expression | tree.Block) -> int | float | None:

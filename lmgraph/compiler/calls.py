@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lmgraph.compiler.checker import Checker
-from lmgraph.compiler.facts import UNKNOWN, Scope, a_type, described, mentions_unknown
-from lmgraph.compiler.reporter import listed
+from lmgraph.compiler.declare import HasSignature
+from lmgraph.compiler.relations import UNKNOWN, a_type, described, is_text, mentions_unknown
+from lmgraph.compiler.reporter import listed, some
 from lmgraph.compiler.resolve import BUILTIN_FUNCTIONS, kind_of
-from lmgraph.graph.types import INT, STR, Field, ListType, LiteralType, MapType, OptionalType, RecordType, Type
+from lmgraph.compiler.scope import Scope
+from lmgraph.graph.types import INT, Field, ListType, MapType, OptionalType, RecordType, Type
 from lmgraph.source.diagnostic import Fix, Label
 from lmgraph.source.suggest import suggest
 from lmgraph.source.text import Span
@@ -40,8 +42,8 @@ def check_call(node: tree.CallExpression, scope: Scope, checker: Checker) -> Typ
     match node.callee:
         case tree.Reference(name=name) if name not in scope.locals:
             return _named_call(node, node.callee, scope, checker)
-        case tree.Attribute(base=tree.Reference(name=name), name=member) if name in checker.declarations.names.of_kind(
-            tree.Enum
+        case tree.Attribute(base=tree.Reference(name=name, span=at), name=member) if (
+            name not in scope.locals and isinstance(checker.declarations.names.get(name, at), tree.Enum)
         ):
             if checker.infer(node.callee, scope) is not UNKNOWN:
                 checker.reporter.error(
@@ -57,21 +59,23 @@ def check_call(node: tree.CallExpression, scope: Scope, checker: Checker) -> Typ
                     "E0310",
                     node.callee.span,
                     f"this is a value of type `{described(found)}`, not something to call",
-                    help="only modules, records and `len` can be called",
+                    help="only modules, flows, records, Python references and `len` can be called",
                 )
     return _uncallable(node, scope, checker)
 
 
 def _named_call(node: tree.CallExpression, callee: tree.Reference, scope: Scope, checker: Checker) -> Type:
     names = checker.declarations.names
-    found = names.declared.get(callee.name)
+    found = names.get(callee.name, callee.span)
     match found:
-        case tree.Module():
+        case tree.Module() | tree.Instance() | tree.Flow() | tree.Extern():
             signature = checker.declarations.signature(found)
-            checker.no_calls(node.span, "a call of a module", scope)
+            checker.no_calls(node.span, f"a call of {kind_of(found)}", scope)
+            if signature.bare is UNKNOWN:
+                return _uncallable(node, scope, checker)
             checker.facts.set_callee(node, signature)
             check_arguments(node.arguments, signature.inputs, _target(found, callee), scope, checker)
-            return signature.output_type
+            return signature.result
         case tree.Record():
             record = checker.declarations.record(found)
             if not isinstance(record, RecordType) or record is UNKNOWN:
@@ -79,31 +83,24 @@ def _named_call(node: tree.CallExpression, callee: tree.Reference, scope: Scope,
             checker.facts.set_callee(node, record)
             check_arguments(node.arguments, record.fields, _target(found, callee), scope, checker)
             return record
-        case tree.Flow():
-            checker.reporter.error(
-                "E0001",
-                callee.span,
-                "a flow that calls a flow is not compiled yet",
-                secondary=[Label(found.name.span, f"`{found.name.text}` is a flow")],
-                help=f"write the steps of `{found.name.text}` in this flow",
-            )
-        case None if callee.name in names.silent:
+        case None if names.is_silent(callee.name, callee.span):
             pass
         case None if callee.name in BUILTIN_FUNCTIONS:
             return _len(node, scope, checker)
+        case None if names.report_elsewhere(callee.name, callee.span):
+            pass
         case None:
-            callable_names = [*names.of_kind(tree.Module, tree.Record, tree.Extern, tree.Instance), *BUILTIN_FUNCTIONS]
-            modules = names.of_kind(tree.Module)
+            at = callee.span
+            callable_kinds = (tree.Module, tree.Instance, tree.Flow, tree.Record, tree.Extern)
+            known = names.of_kind(at, *callable_kinds)
             checker.reporter.unknown(
                 "E0201",
-                callee.span,
-                f"no module, record or function is named `{callee.name}`",
+                at,
+                f"nothing that can be called is named `{callee.name}`",
                 callee.name,
-                callable_names,
-                otherwise=f"the modules here are {listed(modules[:6])}" if modules else "the file declares no module",
+                [*known, *BUILTIN_FUNCTIONS],
+                otherwise=f"what can be called here: {some(known)}" if known else "the file declares no module or flow",
             )
-        case tree.Extern() | tree.Instance():
-            pass
         case _:
             checker.reporter.error(
                 "E0310",
@@ -114,8 +111,8 @@ def _named_call(node: tree.CallExpression, callee: tree.Reference, scope: Scope,
     return _uncallable(node, scope, checker)
 
 
-def _target(found: tree.Module | tree.Record, callee: tree.Reference) -> Target:
-    return Target(found.name.text, callee.span, Label(found.name.span, f"`{found.name.text}` is declared here"))
+def _target(found: HasSignature | tree.Record, callee: tree.Reference) -> Target:
+    return Target(callee.name, callee.span, Label(found.name.span, f"`{found.name.text}` is declared here"))
 
 
 def _uncallable(node: tree.CallExpression, scope: Scope, checker: Checker) -> Type:
@@ -137,8 +134,8 @@ def _len(node: tree.CallExpression, scope: Scope, checker: Checker) -> Type:
     found = checker.infer(value, scope)
     if isinstance(found, OptionalType):
         checker.report_null(value, "`len` needs a list or a text; this may be null")
-    elif not (found in (STR, UNKNOWN) or isinstance(found, ListType | MapType | LiteralType)):
-        checker.reporter.error("E0301", value.span, f"`len` needs a list or a text; this is {a_type(found)}")
+    elif not (mentions_unknown(found) or is_text(found) or isinstance(found, ListType | MapType)):
+        checker.reporter.error("E0301", value.span, f"`len` needs a list, a map or a text; this is {a_type(found)}")
     return INT
 
 
@@ -181,7 +178,7 @@ def check_arguments(
                 name,
                 [one for one in known if one not in given],
                 secondary=[target.declared],
-                otherwise=f"its {target.parameter}s are {listed(known)}" if known else "it takes none",
+                otherwise=_parameters(known, target),
             )
             meant |= set(suggest(name, known))
             strangers += 1
@@ -198,6 +195,12 @@ def check_arguments(
             secondary=[target.declared],
             help=f"add {', '.join(f'`{name}=…`' for name in missing)}",
         )
+
+
+def _parameters(known: list[str], target: Target) -> str:
+    if len(known) < 2:
+        return f"its only {target.parameter} is `{known[0]}`" if known else f"it takes no {target.parameter}s"
+    return f"its {target.parameter}s are {listed(known)}"
 
 
 def argument_name(argument: tree.Argument) -> str | None:

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lmgraph.compiler.constraints import Conditions
 from lmgraph.compiler.datasets import read_dataset
-from lmgraph.compiler.declare import Declarations
+from lmgraph.compiler.declare import Declarations, HasSignature
+from lmgraph.compiler.externs import read_extern
 from lmgraph.compiler.facts import Facts, SignatureTypes
 from lmgraph.compiler.files import ProgramFiles
+from lmgraph.compiler.flow_calls import note_effects, refuse_recursion
 from lmgraph.compiler.flows import check_flow
+from lmgraph.compiler.imports import Closure
 from lmgraph.compiler.metrics import MetricTypes, check_metric, runs_alone
-from lmgraph.compiler.modules import read_lm, read_module
+from lmgraph.compiler.modules import Modules, read_lm
 from lmgraph.compiler.objectives import read_objective
+from lmgraph.compiler.program_tests import check_tests
 from lmgraph.compiler.reporter import Reporter
-from lmgraph.graph.graph import DatasetSpec, LmSpec, ModuleSpec, ObjectiveSpec
+from lmgraph.graph.graph import DatasetSpec, ExternSpec, LmSpec, ModuleSpec, Moved, ObjectiveSpec
 from lmgraph.graph.types import EnumType, RecordType
+from lmgraph.source.diagnostic import Label
 from lmgraph.source.text import Span
 from lmgraph.syntax import tree
 
@@ -33,50 +39,104 @@ class CheckedMetric:
 
 @dataclass(frozen=True, slots=True)
 class CheckedProgram:
-    """What the declarations mean, in source order. Declarations that were reported may be missing."""
+    """What the declarations mean, the root file's first. Declarations that were reported may be missing."""
 
     enums: tuple[EnumType, ...]
     records: tuple[RecordType, ...]
     lms: tuple[LmSpec, ...]
+    externs: tuple[ExternSpec, ...]
     modules: tuple[ModuleSpec, ...]
+    signatures: dict[str, SignatureTypes]
+    """Of modules, flows and externs, by name."""
     flows: tuple[CheckedFlow, ...]
+    root_flows: tuple[str, ...]
+    """Those that the root file declares itself."""
     lone_module: SignatureTypes | None
     """The module of a file that has only this one and no flow."""
     datasets: tuple[DatasetSpec, ...]
     metrics: tuple[CheckedMetric, ...]
     objectives: tuple[ObjectiveSpec, ...]
+    tests: tuple[tree.Test, ...]
+    moved: tuple[Moved, ...]
     spans: dict[str, Span]
     """Where each name is declared."""
 
 
 def check_program(
-    declarations: Declarations, files: ProgramFiles, facts: Facts, reporter: Reporter
+    closure: Closure, declarations: Declarations, files: ProgramFiles, facts: Facts, reporter: Reporter
 ) -> CheckedProgram:
     """Reports every problem of names and types; what was found out about expressions is left in ``facts``."""
     names = declarations.names
+    conditions = Conditions(declarations, reporter, facts)
+    declarations.read_constraint = conditions.constraint
     enums = [declarations.enum(one) for one in names.every(tree.Enum)]
     records = [declarations.record(one) for one in names.every(tree.Record)]
     lms = [read_lm(one, reporter) for one in names.every(tree.Lm)]
-    modules = [read_module(one, declarations, reporter) for one in names.every(tree.Module)]
-    for flow in names.every(tree.Flow):
+    externs = [read_extern(one, declarations, conditions, files, reporter) for one in names.every(tree.Extern)]
+    reader = Modules(declarations, conditions, reporter)
+    declared_modules: list[tree.Module | tree.Instance] = [*names.every(tree.Module), *names.every(tree.Instance)]
+    modules = [reader.read(one) for one in declared_modules]
+    tools = {one.name for one in externs if one.kind == "tool"}
+    facts.acting.update(one.name for one in modules if one is not None and tools & set(one.tools))
+    flows = list(names.every(tree.Flow))
+    for flow in flows:
         check_flow(flow, declarations, reporter, facts)
+    refuse_recursion(flows, facts, reporter)
+    note_effects(flows, facts)
     datasets = [read_dataset(one, declarations, files, reporter) for one in names.every(tree.Dataset)]
     metrics = {
         one.name.text: check_metric(one, declarations, files, reporter, facts) for one in names.every(tree.Metric)
     }
-    objectives = [read_objective(one, metrics, declarations, reporter) for one in names.every(tree.Objective)]
-    alone = next((one for one in names.every(tree.Module) if runs_alone(one, declarations)), None)
+    objectives = [
+        read_objective(one, metrics, declarations, reporter) for one in names.every(tree.Objective, root_only=True)
+    ]
+    tests = tuple(one for one in closure.root.file.declarations if isinstance(one, tree.Test))
+    check_tests(tests, declarations, reporter, facts)
+    first = next(names.every(tree.Module, root_only=True), None)
+    alone = first if first is not None and runs_alone(first, declarations) else None
+    callables: list[HasSignature] = [*declared_modules, *flows, *names.every(tree.Extern)]
     return CheckedProgram(
         enums=tuple(one for one in enums if isinstance(one, EnumType)),
         records=tuple(one for one in records if isinstance(one, RecordType)),
         lms=tuple(lms),
-        modules=tuple(modules),
-        flows=tuple(CheckedFlow(one, declarations.signature(one)) for one in names.every(tree.Flow)),
+        externs=tuple(externs),
+        modules=tuple(one for one in modules if one is not None),
+        signatures={one.name.text: declarations.signature(one) for one in callables},
+        flows=tuple(CheckedFlow(one, declarations.signature(one)) for one in flows),
+        root_flows=tuple(one.name.text for one in flows if one.name.span.file == names.root),
         lone_module=declarations.signature(alone) if alone is not None else None,
         datasets=tuple(one for one in datasets if one is not None),
         metrics=tuple(
             CheckedMetric(one, types) for one in names.every(tree.Metric) if (types := metrics[one.name.text])
         ),
         objectives=tuple(one for one in objectives if one is not None),
+        tests=tests,
+        moved=_read_moved(closure, declarations, reporter),
         spans={name: one.name.span for name, one in names.declared.items()},
     )
+
+
+def _read_moved(closure: Closure, declarations: Declarations, reporter: Reporter) -> tuple[Moved, ...]:
+    found: dict[str, tuple[Moved, Span]] = {}
+    for unit in closure.units.values():
+        for node in unit.file.declarations:
+            if not isinstance(node, tree.Moved):
+                continue
+            old, new = node.old.text, node.new.text
+            still = declarations.names.get(old, node.old.span)
+            target = declarations.names.find_module(new, node.new.span)
+            if still is not None:
+                reporter.error(
+                    "E0202",
+                    node.old.span,
+                    f"`{old}` is still declared, so nothing moved from it",
+                    secondary=[Label(still.name.span, "declared here")],
+                    help="delete this line, or the old declaration",
+                )
+            elif old in found:
+                reporter.error(
+                    "E0202", node.old.span, f"`{old}` moved twice", secondary=[Label(found[old][1], "first here")]
+                )
+            elif target is not None:
+                found[old] = (Moved(old, target.name.text), node.old.span)
+    return tuple(moved for _, (moved, _) in sorted(found.items()))

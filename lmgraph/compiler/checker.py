@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Protocol
 
 from lmgraph.compiler.declare import Declarations
-from lmgraph.compiler.facts import Facts, Scope
+from lmgraph.compiler.facts import Facts
 from lmgraph.compiler.reporter import Reporter
+from lmgraph.compiler.scope import Scope
 from lmgraph.graph.types import Type
 from lmgraph.source.diagnostic import Label
 from lmgraph.source.text import Span
@@ -29,12 +30,22 @@ class Checker(Protocol):
         ...
 
     def no_calls(self, span: Span, what: str, scope: Scope) -> None:
-        """Reports ``what`` where the scope says that it cannot stand there yet."""
+        """Reports ``what`` where the scope says that nothing can be called."""
         ...
 
     def report_null(self, node: tree.Expression, message: str) -> None:
         """Reports a value that may be null where it must not be."""
         ...
+
+
+UNION_HELP = "nothing here says which case of the union this is; give it to an `fn` that tells them apart"
+
+
+def require_text(text: str, statement: Span, what: str, reporter: Reporter) -> None:
+    """Reports a text that says nothing, at the end of the statement that it stands in."""
+    if not text.strip():
+        span = Span(statement.file, max(statement.start, statement.end - len(text) - 2), statement.end)
+        reporter.error("E0322", span, f"{what} is empty", help="say it in a few words, for whoever reads it")
 
 
 def is_empty_list(node: tree.Expression) -> bool:

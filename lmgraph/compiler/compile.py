@@ -13,13 +13,13 @@ from lmgraph.compiler.check import check_program
 from lmgraph.compiler.declare import Declarations
 from lmgraph.compiler.facts import Facts
 from lmgraph.compiler.files import ProgramFiles
+from lmgraph.compiler.imports import load_closure
 from lmgraph.compiler.lints import lint
 from lmgraph.compiler.lower import lower_program
 from lmgraph.compiler.reporter import Reporter
 from lmgraph.compiler.resolve import Names
-from lmgraph.compiler.unlowered import report_unlowered
-from lmgraph.graph.graph import Graph
-from lmgraph.graph.verify import verify
+from lmgraph.graph.graph import Graph, TestSpec
+from lmgraph.graph.verify import verify, verify_tests
 from lmgraph.source.diagnostic import Diagnostic
 from lmgraph.source.reading import read_source
 from lmgraph.source.render import compile_error, in_source_order
@@ -34,11 +34,13 @@ class Compilation:
     graph: Graph | None
     """None where an error was found."""
     diagnostics: tuple[Diagnostic, ...]
-    """Errors and warnings, in source order."""
+    """Errors and warnings, in source order, the root file's first."""
     sources: dict[str, Source]
     """Every file that was read, by the name that spans use."""
     spans: dict[str, Span]
     """Where things are: by node id or value id, and by the name of each declaration."""
+    tests: tuple[TestSpec, ...] = ()
+    """The tests that the program's own file declares."""
 
     def require(self) -> Graph:
         """The graph. Raises: CompileError with every diagnostic where there is none."""
@@ -57,19 +59,22 @@ def compile_source(source: Source, *, root: Path | None) -> Compilation:
     parsed = parse(source)
     if parsed.tree is None or not parsed.ok:
         return Compilation(None, tuple(in_source_order(parsed.diagnostics)), {source.name: source}, {})
-    file, reporter, facts = parsed.tree, Reporter(), Facts()
+    reporter, facts = Reporter(), Facts()
     files = ProgramFiles(root, reporter)
-    declarations = Declarations(Names(file, reporter), files, reporter)
-    report_unlowered(file, reporter)
-    checked = check_program(declarations, files, facts, reporter)
-    lint(file, reporter)
-    graph, spans = None, dict[str, Span]()
+    closure = load_closure(source, parsed.tree, files, reporter)
+    sources = {source.name: source, **files.read}
+    declarations = Declarations(Names(closure, reporter), files, reporter, sources)
+    checked = check_program(closure, declarations, files, facts, reporter)
+    lint(closure, facts, reporter)
+    graph, tests, spans = None, tuple[TestSpec, ...](), dict[str, Span]()
     if not reporter.failed:
-        graph = lower_program(_program_name(source), checked, facts, spans)
+        graph, tests = lower_program(_program_name(source), checked, facts, spans)
         verify(graph)
+        if tests:
+            verify_tests(graph, tests)
     sources = {source.name: source, **files.read}
     own_file_first = sorted(reporter.diagnostics, key=lambda one: one.primary.span.file != source.name)
-    return Compilation(graph, tuple(in_source_order(own_file_first)), sources, spans)
+    return Compilation(graph, tuple(in_source_order(own_file_first)), sources, spans, tests)
 
 
 def _program_name(source: Source) -> str:

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from lmgraph.compiler.blocks import number_of
-from lmgraph.compiler.facts import described, mentions_unknown, present
+from lmgraph.compiler.relations import described, mentions_unknown, present
 from lmgraph.compiler.reporter import Reporter
 from lmgraph.graph.nodes import Const, Expr, MakeList
-from lmgraph.graph.types import BOOL, FLOAT, INT, STR, EnumType, ListType, LiteralType, OptionalType, Type
+from lmgraph.graph.types import BOOL, FLOAT, INT, STR, EnumType, ListType, LiteralType, OptionalType, Type, UnionType
 from lmgraph.source.diagnostic import Fix
 from lmgraph.syntax import tree
 
@@ -29,6 +29,12 @@ def default_value(node: tree.Expression, target: Type, member: MemberReader, rep
     if mentions_unknown(target):
         raise Refused
     inner = present(target)
+    if isinstance(inner, UnionType):
+        for option in inner.options:
+            try:
+                return default_value(node, option, member, Reporter())
+            except Refused:
+                pass
     match node:
         case tree.Constant(value=None) if isinstance(target, OptionalType):
             return None
@@ -72,12 +78,6 @@ def default_value(node: tree.Expression, target: Type, member: MemberReader, rep
     raise Refused
 
 
-def constant(value: Any, type: Type) -> Expr:
-    """The expression whose plain value is the default ``value`` of a field of type ``type``."""
-    match type:
-        case OptionalType(inner=inner):
-            return Const(None) if value is None else constant(value, inner)
-        case ListType(element=element):
-            return MakeList(tuple(constant(item, element) for item in value))
-        case _:
-            return Const(value)
+def constant(value: Any) -> Expr:
+    """The expression whose plain value is ``value``, a default."""
+    return MakeList(tuple(constant(item) for item in value)) if isinstance(value, list) else Const(value)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from lmgraph.compiler.blocks import Settings, number_of
 from lmgraph.compiler.declare import Declarations
-from lmgraph.compiler.facts import UNKNOWN, described, fits
 from lmgraph.compiler.files import ProgramFiles
+from lmgraph.compiler.relations import UNKNOWN, described, fits
 from lmgraph.compiler.reporter import Reporter, listed
 from lmgraph.graph.graph import DatasetSpec, SplitSpec
 from lmgraph.graph.types import RecordType

@@ -136,7 +136,7 @@ def unknown_member(
     """Reports a member that the enum does not have."""
     names = [member.name for member in enum.members]
     by_label = next((member.name for member in enum.members if member.label == name), None)
-    shown = listed(names[:6], "or") if len(names) <= 6 else f"{', '.join(f'`{one}`' for one in names[:6])}, …"
+    shown = listed(names) if len(names) <= 6 else f"{', '.join(f'`{one}`' for one in names[:6])}, …"
     reporter.unknown(
         "E0307",
         span,

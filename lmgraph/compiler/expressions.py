@@ -7,23 +7,13 @@ from collections.abc import Sequence
 from lmgraph.compiler.calls import check_call
 from lmgraph.compiler.checker import is_empty_list
 from lmgraph.compiler.declare import Declarations
-from lmgraph.compiler.facts import (
-    UNKNOWN,
-    Facts,
-    Local,
-    Scope,
-    a_type,
-    fits,
-    join,
-    mentions_unknown,
-    path_of,
-    present,
-    proves_not_null,
-)
+from lmgraph.compiler.facts import Facts
+from lmgraph.compiler.lookups import attribute_type, declare_local, reference_type
 from lmgraph.compiler.mismatch import report_mismatch
 from lmgraph.compiler.operators import binary_type, check_comparison, negated_type
-from lmgraph.compiler.reporter import Reporter, listed
-from lmgraph.compiler.resolve import BUILTIN_FUNCTIONS, kind_of
+from lmgraph.compiler.relations import UNKNOWN, a_type, fits, join, mentions_unknown, present
+from lmgraph.compiler.reporter import Reporter
+from lmgraph.compiler.scope import Local, Scope, path_of, proves_not_null
 from lmgraph.graph.types import (
     BOOL,
     FLOAT,
@@ -36,13 +26,11 @@ from lmgraph.graph.types import (
     OptionalType,
     RecordType,
     Type,
+    UnionType,
 )
 from lmgraph.source.diagnostic import Label
 from lmgraph.source.text import Span
 from lmgraph.syntax import tree
-
-_BIND_FIRST = "bind it to a name of its own first, and use the name here; it then always runs"
-_IN_FILTER = ("in the filter of a map", "run over the list once to make the calls, and filter what they gave back")
 
 
 class Expressions:
@@ -60,23 +48,29 @@ class Expressions:
         match node:
             case tree.ListExpression(items=()) if target is UNKNOWN:
                 return self._known(node, UNKNOWN)
-            case tree.ListExpression(items=items) if isinstance(present(target), ListType):
-                wanted = present(target)
-                assert isinstance(wanted, ListType)
+            case tree.ListExpression(items=items) if (wanted := _list_in(target)) is not None:
                 for item in items:
                     self.check(item, scope, wanted.element, f"an element of {what}", declared)
                 return self._known(node, wanted)
+            case tree.Comprehension() if (wanted := _list_in(target)) is not None:
+                inner = self._each(node, scope)
+                self.check(node.element, inner, wanted.element, f"an element of {what}", declared)
+                return self._known(node, wanted)
             case tree.Conditional():
-                self._condition(node.condition, scope)
+                self.condition(node.condition, scope)
                 then, otherwise = self._branches(node, scope)
                 self.check(node.when_true, then, target, what, declared)
                 self.check(node.when_false, otherwise, target, what, declared)
                 return self._known(node, target)
-            case tree.Constant(value=value) if isinstance(present(target), LiteralType) and value is not None:
-                literal = present(target)
-                assert isinstance(literal, LiteralType)
-                if value in literal.values and not isinstance(value, bool):
-                    return self._known(node, literal)
+            case tree.Constant(value=value) if value is not None and not isinstance(value, bool):
+                for literal in _literals(target):
+                    if any(value == one and type(value) is type(one) for one in literal.values):
+                        return self._known(node, literal)
+            case tree.Catch():
+                self.no_calls(node.span, "a `catch`", scope)
+                self.check(node.call, scope, target, what, declared)
+                self.check(node.fallback, scope, target, what, declared)
+                return self._known(node, target)
         found = self.infer(node, scope)
         if not fits(found, target):
             report_mismatch(node, found, target, what, declared, self.reporter)
@@ -84,12 +78,16 @@ class Expressions:
 
     def infer(self, node: tree.Expression, scope: Scope) -> Type:
         found = self._infer(node, scope)
-        if isinstance(found, OptionalType) and path_of(node) in scope.not_null:
+        path = path_of(node) if isinstance(found, OptionalType) else None
+        if isinstance(found, OptionalType) and path in scope.not_null:
             found = found.inner
+            if path in scope.asserted:
+                self.facts.set_guarded(node)
         return self._known(node, found)
 
     def condition(self, node: tree.Expression, scope: Scope) -> None:
-        self._condition(node, scope)
+        """Reports unless the expression is a bool."""
+        self.check(node, scope, BOOL, "a condition")
 
     def _known(self, node: tree.Expression, found: Type) -> Type:
         self.facts.set_type(node, found)
@@ -100,9 +98,9 @@ class Expressions:
             case tree.Constant(value=value):
                 return _constant_type(value)
             case tree.Reference():
-                return self._reference(node, scope)
+                return reference_type(node, scope, self)
             case tree.Attribute():
-                return self._attribute(node, scope)
+                return attribute_type(node, scope, self)
             case tree.Index():
                 return self._index(node, scope)
             case tree.CallExpression():
@@ -117,108 +115,30 @@ class Expressions:
                 check_comparison(node, scope, self)
                 return BOOL
             case tree.Binary(operator="and" | "or" as operator):
-                self._condition(node.left, scope)
+                self.condition(node.left, scope)
                 proved = proves_not_null(node.left, operator == "and")
-                right = scope.knowing(proved).without_calls((f"on the right of `{operator}`", _BIND_FIRST))
-                self._condition(node.right, right)
+                self.condition(node.right, scope.knowing(proved))
                 return BOOL
             case tree.Binary():
                 return binary_type(node, scope, self)
             case tree.Unary(operator="not"):
-                self._condition(node.operand, scope)
+                self.condition(node.operand, scope)
                 return BOOL
             case tree.Unary():
                 return negated_type(node, scope, self)
             case tree.Catch():
-                self.infer(node.call, scope)
-                self.infer(node.fallback, scope)
-                return UNKNOWN
-
-    # -- names -------------------------------------------------------------------------------------------------------
-
-    def _reference(self, node: tree.Reference, scope: Scope) -> Type:
-        local = scope.locals.get(node.name)
-        if local is not None:
-            return local.type
-        names = self.declarations.names
-        if node.name in names.silent:
-            return UNKNOWN
-        found = names.declared.get(node.name)
-        if found is not None:
-            self.reporter.error(
-                "E0311",
-                node.span,
-                f"`{node.name}` is {kind_of(found)}, not a value",
-                secondary=[Label(found.name.span, "declared here")],
-                help=_use_of(found),
-            )
-        elif node.name in BUILTIN_FUNCTIONS:
-            self.reporter.error("E0311", node.span, f"`{node.name}` is a function; call it", help="write `len(xs)`")
-        else:
-            known = [*scope.locals, *names.of_kind(tree.Enum)]
-            visible = list(scope.locals)
-            self.reporter.unknown(
-                "E0201",
-                node.span,
-                f"nothing here is named `{node.name}`",
-                node.name,
-                known,
-                otherwise=f"the values known here are {listed(visible[:6])}" if visible else "no value is known here",
-            )
-        return UNKNOWN
-
-    def _attribute(self, node: tree.Attribute, scope: Scope) -> Type:
-        if isinstance(node.base, tree.Reference) and node.base.name not in scope.locals:
-            found = self.declarations.names.declared.get(node.base.name)
-            if isinstance(found, tree.Enum):
-                member = self.declarations.member(node)
-                if member is None:
-                    return UNKNOWN
-                self.facts.set_label(node, member[1])
-                return member[0]
-        base = self.infer(node.base, scope)
-        if base is UNKNOWN:
-            return UNKNOWN
-        if isinstance(base, RecordType):
-            field = base.field(node.name.text)
-            if field is not None:
-                return field.type
-        self._no_field(node, base)
-        return UNKNOWN
-
-    def _no_field(self, node: tree.Attribute, base: Type) -> None:
-        name = node.name
-        if isinstance(base, RecordType):
-            fields = [field.name for field in base.fields]
-            self.reporter.unknown(
-                "E0306",
-                name.span,
-                f"`{base}` has no field `{name.text}`",
-                name.text,
-                fields,
-                otherwise=f"its fields are {listed(fields)}",
-            )
-        elif isinstance(base, OptionalType):
-            self.report_null(node.base, f"the value before `.{name.text}` may be null")
-        elif isinstance(base, ListType) and isinstance(base.element, RecordType):
-            inside = base.element.field(name.text) is not None
-            self.reporter.error(
-                "E0306",
-                name.span,
-                f"a list has no field `{name.text}`",
-                help=f"read it of each element: `[x.{name.text} for x in …]`" if inside else None,
-            )
-        else:
-            self.reporter.error("E0306", name.span, f"{a_type(base)} has no fields")
+                self.no_calls(node.span, "a `catch`", scope)
+                return self._joined((node.call, node.fallback), [scope, scope], "values of a `catch`")
 
     def report_null(self, node: tree.Expression, message: str) -> None:
         path = path_of(node)
-        subject = ".".join(path) if path else "the value"
+        subject, bound = (".".join(path), "") if path else ("x", "bind it, `x = …`, and ")
         self.reporter.error(
             "E0308",
             node.span,
             message,
-            help=f"ask first: `if {subject} != null then … else …`, or `if {subject} != null` in a comprehension",
+            help=f"{bound}ask first: `if {subject} != null then … else …`, `if {subject} != null {{ … }}`, "
+            "or the same as the condition of a map",
         )
 
     # -- parts -------------------------------------------------------------------------------------------------------
@@ -250,6 +170,11 @@ class Expressions:
         return self._joined(node.items, [scope] * len(node.items), "elements", ListType)
 
     def _comprehension(self, node: tree.Comprehension, scope: Scope) -> Type:
+        found = self.infer(node.element, self._each(node, scope))
+        return UNKNOWN if found is UNKNOWN else ListType(found)
+
+    def _each(self, node: tree.Comprehension, scope: Scope) -> Scope:
+        """What the body of a map sees."""
         self.no_calls(node.span, "a map", scope)
         items = self.infer(node.iterable, scope)
         element: Type = UNKNOWN
@@ -264,22 +189,20 @@ class Expressions:
                 f"a map runs over a list; this is {a_type(items)}",
                 help=_list_field(items),
             )
-        self.declare_local(node.variable, scope)
+        declare_local(node.variable, scope, self)
         inner = scope.binding(node.variable.text, Local(element, node.variable.span, "element"))
-        if node.condition is not None:
-            self._condition(node.condition, inner.without_calls(_IN_FILTER))
-            inner = inner.knowing(proves_not_null(node.condition, True))
-        found = self.infer(node.element, inner)
-        return UNKNOWN if found is UNKNOWN else ListType(found)
+        if node.condition is None:
+            return inner
+        self.condition(node.condition, inner)
+        return inner.knowing(proves_not_null(node.condition, True))
 
     def _conditional(self, node: tree.Conditional, scope: Scope) -> Type:
-        self._condition(node.condition, scope)
+        self.condition(node.condition, scope)
         return self._joined((node.when_true, node.when_false), self._branches(node, scope), "branches")
 
     def _branches(self, node: tree.Conditional, scope: Scope) -> tuple[Scope, Scope]:
-        inner = scope.without_calls(("in a branch of `if … then … else …`", _BIND_FIRST))
-        then = inner.knowing(proves_not_null(node.condition, True))
-        return then, inner.knowing(proves_not_null(node.condition, False))
+        then = scope.knowing(proves_not_null(node.condition, True))
+        return then, scope.knowing(proves_not_null(node.condition, False))
 
     def _joined(
         self,
@@ -312,36 +235,11 @@ class Expressions:
             self.check(node, scope, found, f"one of the {what}")
         return wrap(found) if wrap is not None and found is not UNKNOWN else found
 
-    def _condition(self, node: tree.Expression, scope: Scope) -> None:
-        self.check(node, scope, BOOL, "a condition")
-
-    def declare_local(self, name: tree.Identifier, scope: Scope) -> None:
-        """Reports a local name that is taken already by another local or by something that expressions can name."""
-        found = scope.locals.get(name.text)
-        if found is not None:
-            self.reporter.error(
-                "E0202",
-                name.span,
-                f"`{name.text}` is bound a second time",
-                secondary=[Label(found.span, "first bound here")],
-                help="a name is bound once; choose another name for the second value",
-            )
-            return
-        declared = self.declarations.names.declared.get(name.text)
-        if isinstance(declared, tree.Module | tree.Record | tree.Enum | tree.Flow):
-            self.reporter.error(
-                "E0202",
-                name.span,
-                f"`{name.text}` is the name of {kind_of(declared)}",
-                secondary=[Label(declared.name.span, "declared here")],
-                help="choose another name for the value",
-            )
-
     def no_calls(self, span: Span, what: str, scope: Scope) -> None:
-        """Reports ``what`` where the scope says that it cannot stand there yet."""
+        """Reports ``what`` where the scope says that nothing can be called."""
         if scope.no_calls is not None:
             where, instead = scope.no_calls
-            self.reporter.error("E0001", span, f"{what} {where} is not compiled yet", help=instead)
+            self.reporter.error("E0321", span, f"{what} cannot stand {where}", help=instead)
 
 
 def _constant_type(value: str | int | float | bool | None) -> Type:
@@ -358,16 +256,21 @@ def _constant_type(value: str | int | float | bool | None) -> Type:
             return STR
 
 
-def _use_of(found: object) -> str | None:
-    match found:
-        case tree.Module(name=name) | tree.Flow(name=name):
-            return f"call it: `{name.text}(…)`"
-        case tree.Record(name=name):
-            return f"make one: `{name.text}(…)`"
-        case tree.Enum(name=name, members=(first, *_)):
-            return f"name a member: `{name.text}.{first.name.text}`"
-        case _:
-            return None
+def _options(target: Type) -> tuple[Type, ...]:
+    """The target without null, or the options of a union."""
+    wanted = present(target)
+    return wanted.options if isinstance(wanted, UnionType) else (wanted,)
+
+
+def _literals(target: Type) -> list[LiteralType]:
+    """The literal types that the target is, or has among its options."""
+    return [option for option in _options(target) if isinstance(option, LiteralType)]
+
+
+def _list_in(target: Type) -> ListType | None:
+    """The one list type that the target is, or has among its options."""
+    lists = [option for option in _options(target) if isinstance(option, ListType)]
+    return lists[0] if len(lists) == 1 else None
 
 
 def _list_field(found: Type) -> str | None:

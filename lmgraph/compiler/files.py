@@ -29,7 +29,7 @@ class ProgramFiles:
             depth += -1 if part == ".." else 1
             if depth < 0:
                 break
-        if not text or parts.is_absolute() or ":" in parts.parts[0] or depth <= 0 or ".." in parts.parts:
+        if depth <= 0 or parts.is_absolute() or ":" in parts.parts[0] or ".." in parts.parts:
             self._reporter.error(
                 "E0502",
                 path.span,
@@ -41,7 +41,7 @@ class ProgramFiles:
 
     def exists(self, relative: str) -> bool:
         """Whether the file is there; True where the program has no folder, so that nothing is claimed."""
-        return self.root is None or (self.root / relative).is_file()
+        return self.root is None or is_file(self.root / relative)
 
     def text(self, path: tree.Constant) -> Source | None:
         """The file's text, or None after reporting why there is none."""
@@ -52,7 +52,8 @@ class ProgramFiles:
         if problem is None:
             assert self.root is not None
             try:
-                data = (self.root / relative).read_bytes()
+                with (self.root / relative).open("rb") as file:
+                    data = file.read(MOST_BYTES + 1)
                 if len(data) > MOST_BYTES:
                     problem = f"`{relative}` is larger than {MOST_BYTES:,} bytes"
                 else:
@@ -70,10 +71,21 @@ class ProgramFiles:
         if self.root is None:
             return f"`{relative}` cannot be read: this program is not in a folder"
         path = self.root / relative
-        if not path.exists():
-            return f"there is no file `{relative}` in the program's folder"
-        if not path.is_file():
-            return f"`{relative}` is not a file"
-        if not path.resolve().is_relative_to(self.root.resolve()):
-            return f"`{relative}` is a link that leaves the program's folder"
+        try:
+            if not path.exists():
+                return f"there is no file `{relative}` in the program's folder"
+            if not path.is_file():
+                return f"`{relative}` is not a file"
+            if not path.resolve().is_relative_to(self.root.resolve()):
+                return f"`{relative}` is a link that leaves the program's folder"
+        except OSError as error:  # a name that no file can have, a folder that may not be looked into
+            return f"`{relative}` cannot be read: {error.strerror or 'unknown reason'}"
         return None
+
+
+def is_file(path: Path) -> bool:
+    """Whether the file is there; False, too, for a name that no file can have."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False

@@ -1,53 +1,94 @@
-"""Warnings about a program without errors: what is declared or bound and never used, what has no effect yet.
+"""Warnings about a program without errors: what is declared or bound and never used.
 
-Reads the tree alone. Use is looked at only where nothing is wrong: a mistyped name would be told twice otherwise.
+Reads the trees, and asks of calls only whether they may act. Use is looked at only where nothing is wrong: a mistyped
+name would be told twice otherwise. Imported files are libraries: what a program does not use of them is no matter.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 
+from lmgraph.compiler.facts import Facts
+from lmgraph.compiler.flows import updated
+from lmgraph.compiler.imports import Closure
+from lmgraph.compiler.lints_body import lint_body, lint_condition, lint_expression
 from lmgraph.compiler.reporter import Reporter
 from lmgraph.graph.graph import DEFAULT_LM
-from lmgraph.source.text import Span
 from lmgraph.syntax import tree
-
-_NO_EFFECT: dict[type, tuple[str, str]] = {
-    tree.Test: ("`test` does not run yet", "it changes nothing about the program; leave it for a later version"),
-    tree.Moved: ("`moved` has no effect yet", "parameters learned under the old name do not follow"),
-}
+from lmgraph.syntax.tree_walk import walk
 
 
-def lint(file: tree.File, reporter: Reporter) -> None:
-    """Every warning about the file that needs no types."""
-    if not reporter.failed:
-        _lint_use(file, reporter)
-    _warn_without_effect(file, reporter)
+def lint(closure: Closure, facts: Facts, reporter: Reporter) -> None:
+    """Every warning about the root file."""
+    if reporter.failed:
+        return
+    file = closure.root.file
+    uses = [_used_in(one) for one in file.declarations]
+    for one, used in zip(file.declarations, uses, strict=True):
+        match one:
+            case tree.Flow(body=body, signature=signature):
+                _lint_inputs(one, used.in_body, reporter)
+                _lint_bindings(body, used.in_body, facts, reporter)
+                lint_body(body, frozenset(node.name.text for node in signature.inputs), facts, reporter)
+            case tree.Test(body=body):
+                _lint_bindings(body, used.in_body, facts, reporter)
+                lint_body(body, frozenset(), facts, reporter)
+            case tree.Metric(body=body, signature=signature) if not isinstance(body, tree.PythonReference):
+                lint_expression(body, frozenset(node.name.text for node in signature.inputs), facts, reporter)
+            case tree.Module(checks=checks):
+                for check in checks:
+                    lint_condition(check, facts, reporter)
+            case _:
+                pass
+    if any(isinstance(one, tree.Flow) for one in file.declarations):
+        _lint_modules(file, uses, reporter)
+        _lint_flows(file, uses, reporter)
+    _lint_lms(file, uses, reporter)
+    _lint_imports(file, uses, reporter)
 
 
-def _lint_use(file: tree.File, reporter: Reporter) -> None:
-    flows = [one for one in file.declarations if isinstance(one, tree.Flow)]
-    for flow in flows:
-        _lint_flow(flow, reporter)
-    if flows:
-        _lint_modules(file, reporter)
-    _lint_lms(file, reporter)
+@dataclass(frozen=True, slots=True)
+class _Uses:
+    """Names that one declaration uses."""
+
+    declaration: tree.Declaration
+    in_body: frozenset[str]
+    """Those that the expressions of a flow's or test's body read or call."""
+    read: frozenset[str]
+    """Those that any expression reads or calls."""
+    meant: frozenset[str]
+    """Those that stand where no expression does: in types, as the base of an instance, as what a stub stands for."""
 
 
-def _warn_without_effect(file: tree.File, reporter: Reporter) -> None:
-    """One warning for each kind of declaration that is read and not used yet."""
-    for kind, (message, help) in _NO_EFFECT.items():
-        found = [one for one in file.declarations if isinstance(one, kind)]
-        if found:
-            first = found[0]
-            keyword = Span(first.span.file, first.span.start, first.span.start + len(kind.__name__))
-            notes = [f"{len(found)} such declarations in this file"] if len(found) > 1 else ()
-            reporter.warning("W0006", keyword, message, help=help, notes=notes)
+def _used_in(declaration: tree.Declaration) -> _Uses:
+    match declaration:
+        case tree.Flow(body=body, signature=signature):
+            parts: tuple[object, object] = (body, signature)
+        case tree.Test(body=body):
+            parts = (body, ())
+        case _:
+            parts = ((), declaration)
+    (in_body, meant), (elsewhere, also_meant) = map(_names, parts)
+    return _Uses(declaration, in_body, in_body | elsewhere, meant | also_meant)
 
 
-def _lint_flow(flow: tree.Flow, reporter: Reporter) -> None:
-    used = set(_names(flow.body))
+def _names(node: object) -> tuple[frozenset[str], frozenset[str]]:
+    """Names that expressions inside read or call, and names that stand where no expression does."""
+    read, meant = set[str](), set[str]()
+    for one in walk(node):
+        match one:
+            case tree.Reference(name=name):
+                read.add(name)
+            case tree.NamedType(path=(first, *_)):
+                meant.add(first.text)
+            case tree.Instance(base=base) | tree.Stub(name=base) | tree.Moved(new=base):
+                meant.add(base.text)
+    return frozenset(read), frozenset(meant)
+
+
+def _lint_inputs(flow: tree.Flow, used: frozenset[str], reporter: Reporter) -> None:
     for node in flow.signature.inputs:
         if node.name.text not in used:
             reporter.warning(
@@ -56,21 +97,79 @@ def _lint_flow(flow: tree.Flow, reporter: Reporter) -> None:
                 f"flow `{flow.name.text}` never reads its input `{node.name.text}`",
                 help="delete it, or give it to a module",
             )
-    for statement in flow.body:
-        if isinstance(statement, tree.Bind) and statement.name.text not in used:
-            reporter.warning(
-                "W0001",
-                statement.name.span,
-                f"`{statement.name.text}` is bound and never used",
-                help="delete the line, or use the value in what the flow returns",
-            )
 
 
-def _lint_modules(file: tree.File, reporter: Reporter) -> None:
-    callers = [one for one in file.declarations if not isinstance(one, tree.Test | tree.Objective)]
-    used = {name for one in callers for name in _names(one)}
+def _lint_bindings(body: Sequence[tree.Statement], used: frozenset[str], facts: Facts, reporter: Reporter) -> None:
+    changed = set(updated(body))
+    for statement in body:
+        match statement:
+            case tree.Bind(name=name, value=value) | tree.Release(name=name, value=value) if (
+                name.text not in used and not _acts(value, facts)
+            ):
+                reporter.warning(
+                    "W0001",
+                    name.span,
+                    f"`{name.text}` is bound and never used",
+                    help="delete the line, or use the value in what the flow returns",
+                )
+            case tree.Var(name=name) if name.text not in used:
+                reporter.warning(
+                    "W0001", name.span, f"the variable `{name.text}` is never read",
+                    help="delete it, or use its value in what the flow returns",
+                )  # fmt: skip
+            case tree.Var(name=name) if name.text not in changed:
+                reporter.warning(
+                    "W0010", name.span, f"the variable `{name.text}` is never set again",
+                    help=f"bind it once: `{name.text} = …`",
+                )  # fmt: skip
+            case tree.If(then=then, otherwise=otherwise):
+                _lint_bindings(then, used, facts, reporter)
+                _lint_bindings(otherwise or (), used, facts, reporter)
+            case tree.Repeat(body=inner):
+                _lint_bindings(inner, used, facts, reporter)
+            case _:
+                pass
+
+
+def _acts(value: tree.Expression, facts: Facts) -> bool:
+    """Whether something inside matters besides its value: it may act, or fail the run on purpose."""
+    calls = (one for one in walk(value) if isinstance(one, tree.CallExpression))
+    return any(facts.may_act(one) or facts.checks(one) for one in calls)
+
+
+def _lint_imports(file: tree.File, uses: Sequence[_Uses], reporter: Reporter) -> None:
+    used = {name for one in uses for name in one.read | one.meant}
     for declaration in file.declarations:
-        if isinstance(declaration, tree.Module) and declaration.name.text not in used:
+        if isinstance(declaration, tree.Import):
+            for item in declaration.names:
+                name = (item.alias or item.name).text
+                if name not in used:
+                    reporter.warning("W0011", item.span, f"`{name}` is imported and never used", help="delete it")
+
+
+def _lint_flows(file: tree.File, uses: Sequence[_Uses], reporter: Reporter) -> None:
+    """Flows that nobody uses, where objectives say which ones the program is about."""
+    if not any(isinstance(one, tree.Objective) for one in file.declarations):
+        return
+    times = Counter(name for one in uses for name in one.read | one.meant)
+    for declaration, own in zip(file.declarations, uses, strict=True):
+        if isinstance(declaration, tree.Flow):
+            name = declaration.name.text
+            if times[name] == (name in own.read | own.meant):
+                reporter.warning(
+                    "W0015",
+                    declaration.name.span,
+                    f"no objective, flow, metric or test uses the flow `{declaration.name.text}`",
+                    help="call it, test it, or delete it",
+                )
+
+
+def _lint_modules(file: tree.File, uses: Sequence[_Uses], reporter: Reporter) -> None:
+    callers = [one for one in uses if not isinstance(one.declaration, tree.Test | tree.Objective)]
+    used = {name for one in callers for name in one.read}
+    used |= {one.base.text for one in file.declarations if isinstance(one, tree.Instance)}
+    for declaration in file.declarations:
+        if isinstance(declaration, tree.Module | tree.Instance) and declaration.name.text not in used:
             reporter.warning(
                 "W0003",
                 declaration.name.span,
@@ -79,8 +178,8 @@ def _lint_modules(file: tree.File, reporter: Reporter) -> None:
             )
 
 
-def _lint_lms(file: tree.File, reporter: Reporter) -> None:
-    used = {name for one in file.declarations if not isinstance(one, tree.Lm) for name in _names(one)}
+def _lint_lms(file: tree.File, uses: Sequence[_Uses], reporter: Reporter) -> None:
+    used = {name for one in uses if not isinstance(one.declaration, tree.Lm) for name in one.read}
     for declaration in file.declarations:
         if isinstance(declaration, tree.Lm) and declaration.name.text not in used | {DEFAULT_LM}:
             reporter.warning(
@@ -89,15 +188,3 @@ def _lint_lms(file: tree.File, reporter: Reporter) -> None:
                 f"no module uses the lm `{declaration.name.text}`",
                 help=f"write `lm: {declaration.name.text}` in a module, or delete it",
             )
-
-
-def _names(node: object) -> Iterator[str]:
-    """Every name that an expression inside ``node`` reads or calls."""
-    if isinstance(node, tree.Reference):
-        yield node.name
-    elif isinstance(node, tuple):
-        for item in node:
-            yield from _names(item)
-    elif is_dataclass(node) and not isinstance(node, Span):
-        for field in fields(node):
-            yield from _names(getattr(node, field.name))

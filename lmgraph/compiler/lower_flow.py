@@ -1,224 +1,256 @@
-"""From a checked flow to its region. Assumes that nothing was reported; knows no diagnostics.
+"""From checked statements to regions. Assumes that nothing was reported; knows no diagnostics.
 
-Node ids are fixed here, once: `flow/binding` for a call or map that is the whole value of a binding,
-`flow/binding.Module` for a call inside it, `flow/binding/Module` for a call inside the map of that binding, and `#2`
-behind the second of equal paths. They depend on names and on the order inside one binding, nothing else.
+Variables become SSA values: each `:=` is a new value, a loop carries those it changes, and an `if` gives a value for
+each that one of its branches changes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import cast
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import count
 
-from lmgraph.compiler.calls import argument_name
-from lmgraph.compiler.constants import constant
 from lmgraph.compiler.facts import Facts, SignatureTypes
-from lmgraph.graph.graph import FlowSpec
+from lmgraph.compiler.flows import updated
+from lmgraph.compiler.layers import Layers
+from lmgraph.compiler.lower_expressions import ExpressionLowering, Place
+from lmgraph.compiler.lower_strategies import module_nodes
+from lmgraph.graph.graph import FlowSpec, ModuleSpec, StubSpec, TestSpec
 from lmgraph.graph.nodes import (
-    Apply,
-    Choose,
-    Const,
+    Carried,
+    CheckNode,
+    ExitIf,
     Expr,
-    ExprNode,
-    FieldValue,
     GetField,
-    GetItem,
-    LmCall,
-    MakeList,
-    MakeRecord,
-    MapNode,
+    IfNode,
+    LoopNode,
     Node,
     NodeId,
     Operand,
-    Operator,
     Parameter,
     Ref,
     Region,
+    ReleaseNode,
+    Return,
     ValueId,
 )
-from lmgraph.graph.types import Field, ListType, RecordType
+from lmgraph.graph.types import INT, Field, Type
 from lmgraph.source.text import Span
 from lmgraph.syntax import tree
 
-Values = dict[str, ValueId]
-"""What each local name is in the graph."""
-
-
-def lower_flow(flow: tree.Flow, signature: SignatureTypes, facts: Facts, spans: dict[str, Span]) -> FlowSpec:
-    """The flow's graph. The places of inputs and nodes are added to ``spans`` under their ids."""
-    name = flow.name.text
-    lowering = Lowering(facts, spans)
-    parameters = tuple(
-        Parameter(lowering.claim(f"{name}/{one.name}", node.name.span), one)
-        for one, node in zip(signature.inputs, flow.signature.inputs, strict=True)
-    )
-    values = {parameter.field.name: parameter.id for parameter in parameters}
-    nodes: list[Node] = []
-    results: tuple[Operand, ...] = ()
-    for statement in flow.body:
-        match statement:
-            case tree.Bind():
-                values[statement.name.text] = lowering.bind(name, statement, values, nodes)
-            case tree.Return(arguments=arguments):
-                place = Place(f"{name}/return.", values, nodes)
-                results = lowering.operands(arguments, signature.outputs, place)
-            case _:
-                raise AssertionError(f"{type(statement).__name__} was not reported as not lowered")
-    return FlowSpec(name, signature.inputs, signature.outputs, Region(parameters, tuple(nodes), results))
-
-
-def lower_metric(body: tree.Expression, gold: str, pred: str, facts: Facts) -> Expr:
-    """A metric's expression over the values named ``gold`` and ``pred``."""
-    values = {gold: ValueId(gold), pred: ValueId(pred)}
-    return Lowering(facts, {}).expression(body, Place("", values, []))
-
-
-def lone_module(signature: SignatureTypes, spans: dict[str, Span]) -> FlowSpec:
-    """The flow of a file that has one module and no flow: it calls the module with its own inputs."""
-    name = signature.name
-    lowering = Lowering(Facts(), spans)
-    parameters = tuple(
-        Parameter(lowering.claim(f"{name}/{one.name}", signature.span), one) for one in signature.inputs
-    )
-    call = NodeId(lowering.claim(f"{name}/{name}", signature.span))
-    arguments = tuple(Operand(parameter.field.name, Ref(parameter.id)) for parameter in parameters)
-    node = LmCall(call, name, arguments, signature.output_type)
-    results = tuple(Operand(field.name, GetField(Ref(ValueId(call)), field.name)) for field in signature.outputs)
-    return FlowSpec(name, signature.inputs, signature.outputs, Region(parameters, (node,), results))
-
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where an expression is lowered: nodes it needs go to ``nodes``, their ids start with ``prefix``."""
-
-    prefix: str
-    values: Values
-    nodes: list[Node]
+class _Variable:
+    type: Type
+    number: int
+    """Counts the variables of a flow, in the order of their declaration."""
 
 
-class Lowering:
-    """Lowers expressions; keeps ids unique."""
+@dataclass(slots=True)
+class Block:
+    """A region being made. ``at`` is what its ids start with."""
 
-    def __init__(self, facts: Facts, spans: dict[str, Span]) -> None:
-        self._facts = facts
-        self._spans = spans
-        self._taken: set[str] = set()
+    at: str
+    values: Layers[Expr]
+    variables: Layers[_Variable] = field(default_factory=lambda: Layers({}, {}))
+    """The variables known here."""
+    loop: tuple[NodeId, tuple[str, ...]] | None = None
+    """The loop around, and the variables it carries."""
+    nodes: list[Node] = field(default_factory=list)
 
-    def claim(self, path: str, span: Span) -> ValueId:
-        """The path as an id, or with `#2`, `#3` behind it where it is taken."""
-        free, number = path, 1
-        while free in self._taken:
-            number += 1
-            free = f"{path}#{number}"
-        self._taken.add(free)
-        self._spans[free] = span
-        return ValueId(free)
+    def inside(self, at: str) -> Block:
+        return replace(self, at=at, values=Layers({}, self.values), variables=Layers({}, self.variables), nodes=[])
 
-    def bind(self, flow: str, statement: tree.Bind, values: Values, nodes: list[Node]) -> ValueId:
-        """Appends the nodes of `name = value`; gives back the value's id, `flow/name`."""
-        path, value = f"{flow}/{statement.name.text}", statement.value
-        own = self.claim(path, statement.span)
-        place = Place(f"{path}.", values, nodes)
-        match value:
-            case tree.CallExpression() if isinstance(self._facts.callee_of(value), SignatureTypes):
-                self._call(value, place, own)
-            case tree.Comprehension():
-                self._map(value, place, own)
-            case _:
-                nodes.append(ExprNode(NodeId(own), self.expression(value, place), self._facts.binding_type(statement)))
-        return own
+    def region(self, names: Sequence[str], parameters: tuple[Parameter, ...] = ()) -> Region:
+        """The finished region, which yields the variables of these names."""
+        return Region(parameters, tuple(self.nodes), tuple(Operand(name, self.values[name]) for name in names))
 
-    def operands(
-        self, arguments: Sequence[tree.Argument], parameters: Sequence[Field], place: Place
-    ) -> tuple[Operand, ...]:
-        """Arguments in the order of the declaration, defaults filled in. Calls inside them come in source order."""
-        given = {argument_name(argument): self.expression(argument.value, place) for argument in arguments}
-        return tuple(
-            Operand(one.name, given[one.name] if one.name in given else constant(one.default, one.type))
-            for one in parameters
+
+class FlowLowering(ExpressionLowering):
+    """Lowers the statements of one flow, test or metric."""
+
+    def __init__(
+        self,
+        modules: Mapping[str, ModuleSpec],
+        signatures: Mapping[str, SignatureTypes],
+        facts: Facts,
+        spans: dict[str, Span],
+        outputs: Sequence[Field] = (),
+    ) -> None:
+        super().__init__(facts, spans)
+        self._modules = modules
+        self._signatures = signatures
+        self._outputs = outputs
+        self._numbers = count()
+
+    def flow(self, flow: tree.Flow, signature: SignatureTypes) -> FlowSpec:
+        name = flow.name.text
+        parameters = tuple(
+            Parameter(self.claim(f"{name}/{one.name}", node.name.span), one)
+            for one, node in zip(signature.inputs, flow.signature.inputs, strict=True)
+        )
+        block = Block(f"{name}/", Layers({one.field.name: Ref(one.id) for one in parameters}, {}))
+        results = self._ending(flow.body, block)
+        return FlowSpec(name, signature.inputs, signature.outputs, Region(parameters, tuple(block.nodes), results))
+
+    def lone_module(self, signature: SignatureTypes) -> FlowSpec:
+        """The flow of a file that has one module and no flow: it calls the module with its own inputs."""
+        name = signature.name
+        parameters = tuple(
+            Parameter(self.claim(f"{name}/{one.name}", signature.span), one) for one in signature.inputs
+        )
+        own = self.claim(f"{name}/{name}", signature.span)
+        arguments = tuple(Operand(parameter.field.name, Ref(parameter.id)) for parameter in parameters)
+        place = Place(f"{own}.", {}, [])
+        self.module_call(name, arguments, own, place, signature.span)
+        results = tuple(Operand(one.name, GetField(Ref(own), one.name)) for one in signature.outputs)
+        return FlowSpec(name, signature.inputs, signature.outputs, Region(parameters, tuple(place.nodes), results))
+
+    def test(self, test: tree.Test, number: int) -> TestSpec:
+        name = f"test:{number}"
+        block = Block(f"{name}/", Layers({}, {}))
+        stubs: list[StubSpec] = []
+        for statement in test.body:
+            if isinstance(statement, tree.Stub):
+                stubs.append(self._stub(statement))
+            else:
+                self._statement(statement, block)
+        return TestSpec(test.title, FlowSpec(name, (), (), Region((), tuple(block.nodes), ())), tuple(stubs))
+
+    def _stub(self, stub: tree.Stub) -> StubSpec:
+        signature = self._signatures[self.facts.stubbed(stub)]
+        place = Place("", {}, [])
+        answers: list[tuple[Operand, ...]] = []
+        for one in stub.answers:
+            if signature.bare is not None:
+                answers.append((Operand("", self.expression(one[0].value, place)),))
+            else:
+                answers.append(self.operands(one, signature.outputs, place))
+        return StubSpec(signature.name, tuple(answers))
+
+    def metric(self, name: str, body: tree.Expression, gold: Field, pred: Field) -> Region:
+        """A metric's expression over its two values."""
+        parameters = tuple(Parameter(self.claim(f"{name}/{one.name}", body.span), one) for one in (gold, pred))
+        place = Place(f"{name}/", {one.field.name: Ref(one.id) for one in parameters}, [])
+        result = self.expression(body, place)
+        return Region(parameters, tuple(place.nodes), (Operand("", result),))
+
+    def module_call(self, module: str, arguments: tuple[Operand, ...], own: ValueId, place: Place, span: Span) -> None:
+        spec = self._modules[module]
+        place.nodes.extend(module_nodes(spec, arguments, own, self._signatures, lambda path: self.claim(path, span)))
+
+    # -- statements --------------------------------------------------------------------------------------------------
+
+    def _ending(self, body: Sequence[tree.Statement], block: Block) -> tuple[Operand, ...]:
+        """Lowers a body every way through which returns; the outputs. Where it ends in an `if`, that yields them."""
+        *before, last = body
+        for statement in before:
+            self._statement(statement, block)
+        if isinstance(last, tree.Return):
+            return self._returned(last, block)
+        assert isinstance(last, tree.If)
+        own, condition, branches = self._branches(last, block)
+        regions: list[Region] = []
+        for inner, statements in branches:
+            ended = self._ending(statements, inner)
+            regions.append(Region((), tuple(inner.nodes), ended))
+        results = tuple(Parameter(ValueId(f"{own}:{one.name}"), one) for one in self._outputs)
+        block.nodes.append(IfNode(NodeId(own), condition, regions[0], regions[1], results))
+        return tuple(Operand(one.field.name, Ref(one.id)) for one in results)
+
+    def _statement(self, statement: tree.Statement, block: Block) -> None:
+        at, values, nodes = block.at, block.values, block.nodes
+        match statement:
+            case tree.Bind(name=name, value=value) | tree.Var(name=name, value=value):
+                type = self.facts.binding_type(statement)
+                values[name.text] = self._bound(name.text, value, type, statement.span, block)
+                if isinstance(statement, tree.Var):
+                    block.variables[name.text] = _Variable(type, next(self._numbers))
+            case tree.Update(name=name, value=value):
+                type = block.variables[name.text].type
+                values[name.text] = self._bound(name.text, value, type, statement.span, block)
+            case tree.Release(name=name, value=value, reason=reason):
+                own = self.claim(f"{at}{name.text}", statement.span)
+                lowered = self.expression(value, Place(f"{own}.", values, nodes))
+                nodes.append(ReleaseNode(NodeId(own), lowered, reason, self.facts.binding_type(statement)))
+                values[name.text] = Ref(own)
+            case tree.Assert(condition=condition, message=message) | tree.Check(condition=condition, message=message):
+                kind = "assert" if isinstance(statement, tree.Assert) else "check"
+                own = self.claim(f"{at}{kind}", statement.span)
+                lowered = self.expression(condition, Place(f"{own}.", values, nodes))
+                nodes.append(CheckNode(NodeId(own), lowered, message, "assert" if kind == "assert" else "check"))
+            case tree.If():
+                self._if_statement(statement, block)
+            case tree.Repeat():
+                self._repeat(statement, block)
+            case tree.Stop(condition=condition):
+                assert block.loop is not None
+                loop, carried = block.loop
+                own = self.claim(f"{at}stop", statement.span)
+                lowered = self.expression(condition, Place(f"{own}.", values, nodes))
+                nodes.append(ExitIf(NodeId(own), lowered, loop, tuple(Operand(one, values[one]) for one in carried)))
+            case tree.Return():
+                results = self._returned(statement, block)
+                nodes.append(Return(NodeId(self.claim(f"{at}return", statement.span)), results))
+            case tree.Stub():
+                pass
+
+    def _bound(self, name: str, value: tree.Expression, type: Type, span: Span, block: Block) -> Expr:
+        own = self.claim(f"{block.at}{name}", span)
+        self.bound(value, type, own, Place(f"{own}.", block.values, block.nodes))
+        return Ref(own)
+
+    def _returned(self, statement: tree.Return, block: Block) -> tuple[Operand, ...]:
+        return self.operands(
+            statement.arguments, self._outputs, Place(f"{block.at}return.", block.values, block.nodes)
         )
 
-    def expression(self, node: tree.Expression, place: Place) -> Expr:
-        match node:
-            case tree.Constant(value=value):
-                return Const(value)
-            case tree.Reference(name=name):
-                return Ref(place.values[name])
-            case tree.Attribute(base=base, name=name):
-                label = self._facts.label_of(node)
-                return Const(label) if label is not None else GetField(self.expression(base, place), name.text)
-            case tree.Index(base=base, index=index):
-                return GetItem(self.expression(base, place), self.expression(index, place))
-            case tree.CallExpression():
-                return self._call_value(node, place)
-            case tree.ListExpression(items=items):
-                return MakeList(tuple(self.expression(item, place) for item in items))
-            case tree.Comprehension():
-                return Ref(self._map(node, place, self.claim(f"{place.prefix}map", node.span)))
-            case tree.Conditional(condition=condition, when_true=when_true, when_false=when_false):
-                return Choose(
-                    self.expression(condition, place),
-                    self.expression(when_true, place),
-                    self.expression(when_false, place),
-                )
-            case tree.Comparison():
-                return self._comparison(node, place)
-            case tree.Binary(operator=operator, left=left, right=right):
-                return Apply(operator, (self.expression(left, place), self.expression(right, place)))
-            case tree.Unary(operator=operator, operand=operand):
-                inner = self.expression(operand, place)
-                if operator == "-" and isinstance(inner, Const):
-                    return Const(-inner.value)
-                return Apply("neg" if operator == "-" else "not", (inner,))
-            case tree.Catch():
-                raise AssertionError("catch was not reported as not lowered")
+    def _branches(
+        self, statement: tree.If, block: Block
+    ) -> tuple[ValueId, Expr, list[tuple[Block, Sequence[tree.Statement]]]]:
+        own = self.claim(f"{block.at}if", statement.span)
+        condition = self.expression(statement.condition, Place(f"{own}.", block.values, block.nodes))
+        then, otherwise = block.inside(f"{own}.then/"), block.inside(f"{own}.else/")
+        return own, condition, [(then, statement.then), (otherwise, statement.otherwise or ())]
 
-    def _comparison(self, node: tree.Comparison, place: Place) -> Expr:
-        """A chain becomes pairs joined by `and`; an operand between two pairs is pure, so it may stand twice."""
-        operands = [self.expression(operand, place) for operand in node.operands]
-        pairs: list[Expr] = [
-            Apply(cast(Operator, operator), (operands[index], operands[index + 1]))
-            for index, operator in enumerate(node.operators)
-        ]
-        joined = pairs[0]
-        for pair in pairs[1:]:
-            joined = Apply("and", (joined, pair))
-        return joined
+    def _if_statement(self, statement: tree.If, block: Block) -> None:
+        own, condition, branches = self._branches(statement, block)
+        names = self._changed((*statement.then, *(statement.otherwise or ())), block)
+        regions = []
+        for inner, statements in branches:
+            for one in statements:
+                self._statement(one, inner)
+            regions.append(inner.region(names))
+        results = tuple(Parameter(ValueId(f"{own}:{name}"), Field(name, block.variables[name].type)) for name in names)
+        block.nodes.append(IfNode(NodeId(own), condition, regions[0], regions[1], results))
+        for result in results:
+            block.values[result.field.name] = Ref(result.id)
 
-    def _call_value(self, node: tree.CallExpression, place: Place) -> Expr:
-        callee = self._facts.callee_of(node)
-        match callee:
-            case "len":
-                return Apply("len", (self.expression(node.arguments[0].value, place),))
-            case RecordType(name=name, fields=fields):
-                operands = self.operands(node.arguments, fields, place)
-                return MakeRecord(name, tuple(FieldValue(one.name, one.value) for one in operands))
-            case SignatureTypes(name=name):
-                return Ref(self._call(node, place, None))
+    def _repeat(self, statement: tree.Repeat, block: Block) -> None:
+        word = statement.index.text if statement.index is not None else "repeat"
+        loop = NodeId(self.claim(f"{block.at}{word}", statement.span))
+        names = self._changed(statement.body, block)
+        index = None
+        if statement.index is not None:
+            index = Parameter(self.claim(f"{loop}/{word}", statement.index.span), Field(word, INT))
+        fields = [Field(name, block.variables[name].type) for name in names]
+        parameters = [Parameter(self.claim(f"{loop}/{one.name}", statement.span), one) for one in fields]
+        carried = tuple(Carried(one, block.values[one.field.name]) for one in parameters)
+        inner = replace(block.inside(f"{loop}/"), loop=(loop, names))
+        for parameter in parameters:
+            inner.values[parameter.field.name] = Ref(parameter.id)
+        if index is not None:
+            inner.values[word] = Ref(index.id)
+        for one in statement.body:
+            self._statement(one, inner)
+        results = tuple(Parameter(ValueId(f"{loop}:{one.field.name}"), one.field) for one in parameters)
+        body = inner.region(names, (*([index] if index is not None else []), *parameters))
+        block.nodes.append(LoopNode(loop, statement.limit, index, carried, body, results))
+        for result in results:
+            block.values[result.field.name] = Ref(result.id)
 
-    def _call(self, node: tree.CallExpression, place: Place, own: ValueId | None) -> ValueId:
-        """Appends the calls inside the arguments, then this one, under ``own`` or an id of its own."""
-        callee = self._facts.callee_of(node)
-        assert isinstance(callee, SignatureTypes)
-        arguments = self.operands(node.arguments, callee.inputs, place)
-        id = own if own is not None else self.claim(f"{place.prefix}{callee.name}", node.span)
-        place.nodes.append(LmCall(NodeId(id), callee.name, arguments, callee.output_type))
-        return id
-
-    def _map(self, node: tree.Comprehension, place: Place, own: ValueId) -> ValueId:
-        items = self.expression(node.iterable, place)
-        listed = self._facts.type_of(node.iterable)
-        assert isinstance(listed, ListType)
-        element = self.claim(f"{own}/{node.variable.text}", node.variable.span)
-        inner = Place(f"{own}/", {**place.values, node.variable.text: element}, [])
-        condition = self.expression(node.condition, inner) if node.condition is not None else None
-        result = self.expression(node.element, inner)
-        body = Region(
-            (Parameter(element, Field(node.variable.text, listed.element)),),
-            tuple(inner.nodes),
-            (Operand("", result),),
-        )
-        type = ListType(self._facts.type_of(node.element))
-        place.nodes.append(MapNode(NodeId(own), items, condition, body, type))
-        return own
+    @staticmethod
+    def _changed(body: Sequence[tree.Statement], block: Block) -> tuple[str, ...]:
+        """Variables from outside that the body sets, in the order of their declaration."""
+        names = {name for name in updated(body) if name in block.variables}
+        return tuple(sorted(names, key=lambda name: block.variables[name].number))

@@ -7,16 +7,17 @@ from typing import Literal
 
 from lmgraph.compiler.declare import Declarations
 from lmgraph.compiler.expressions import Expressions
-from lmgraph.compiler.facts import UNKNOWN, Facts, Local, Scope, a_type, described, mentions_unknown
+from lmgraph.compiler.facts import Facts
 from lmgraph.compiler.files import ProgramFiles
+from lmgraph.compiler.flow_calls import calls_in
 from lmgraph.compiler.references import check_python
-from lmgraph.compiler.reporter import Reporter
+from lmgraph.compiler.relations import UNKNOWN, a_type, described, mentions_unknown
+from lmgraph.compiler.reporter import Reporter, some
 from lmgraph.compiler.resolve import kind_of
-from lmgraph.graph.types import RecordType, ScalarType, Type
+from lmgraph.compiler.scope import Local, Scope
+from lmgraph.graph.types import FLOAT, INT, Field, RecordType, ScalarType, Type
 from lmgraph.source.diagnostic import Label
 from lmgraph.syntax import tree
-
-_IN_METRIC = ("in a metric's expression", 'write the metric in Python: `= py "metrics:name"`')
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,19 @@ class MetricTypes:
     output: RecordType
     reads: Literal["out", "trace"]
     result: Type = UNKNOWN
+
+    @property
+    def seen(self) -> RecordType:
+        """What the metric's second value is."""
+        return self.output if self.reads == "out" else trace_type(self.flow, self.output)
+
+
+def trace_type(flow: str, output: RecordType) -> RecordType:
+    """`F.trace` in an expression: what the flow gave back, and what it took. Python metrics get the whole Trace."""
+    counts = ("calls", "failed_calls", "prompt_tokens", "completion_tokens")
+    return RecordType(
+        f"{flow}.trace", (Field("out", output), *(Field(name, INT) for name in counts), Field("seconds", FLOAT))
+    )
 
 
 def check_metric(
@@ -46,19 +60,25 @@ def check_metric(
         inputs = declaration.signature.inputs
         locals = {node.name.text: Local(UNKNOWN, node.name.span, "input") for node in inputs}
         if found is not None:
-            pred = found.output if found.reads == "out" else UNKNOWN
-            for node, type in zip(inputs, (found.row, pred), strict=True):
+            for node, type in zip(inputs, (found.row, found.seen), strict=True):
                 locals[node.name.text] = Local(type, node.name.span, "input")
-            if found.reads == "trace":
-                reporter.error(
-                    "E0317",
-                    inputs[1].type.span,
-                    f"only a metric in Python can read `{found.flow}.trace`",
-                    help=f'read `{found.flow}.out`, or write `= py "metrics:{declaration.name.text}"`',
-                )
-        scope = Scope(locals, no_calls=_IN_METRIC)
+        scope = Scope(locals)
         expressions.check(body, scope, result, f"metric `{declaration.name.text}`")
+        _refuse_acting(body, facts, reporter)
     return replace(found, result=result) if found is not None else None
+
+
+def _refuse_acting(body: tree.Expression, facts: Facts, reporter: Reporter) -> None:
+    for call, callee in calls_in(body, facts):
+        if facts.may_act(call):
+            what = "is a tool" if callee.kind == "tool" else "calls tools"
+            reporter.error(
+                "E0321",
+                call.callee.span,
+                f"a metric cannot call `{callee.name}`, which {what} and may act",
+                secondary=[Label(callee.span, "declared here")],
+                help="score what the run did, from its outputs or its trace",
+            )
 
 
 def _metric_signature(
@@ -86,7 +106,13 @@ def _metric_signature(
         row = UNKNOWN
     flow = _metric_flow(pred, declarations, reporter)
     if gold.name.text == pred.name.text:
-        reporter.error("E0202", pred.name.span, f"both values of the metric are named `{gold.name.text}`")
+        reporter.error(
+            "E0202",
+            pred.name.span,
+            f"both values of the metric are named `{gold.name.text}`",
+            secondary=[Label(gold.name.span, "the row")],
+            help="name the second one otherwise, as in `pred`",
+        )
         return None
     if flow is None or not isinstance(row, RecordType) or row is UNKNOWN:
         return None
@@ -100,27 +126,35 @@ def _metric_flow(
     pred: tree.FieldNode, declarations: Declarations, reporter: Reporter
 ) -> tuple[tree.Flow | tree.Module, Literal["out", "trace"]] | None:
     names = declarations.names
+    flows = names.of_kind(pred.type.span, tree.Flow)
+    flows += [one.name.text for one in names.every(tree.Module) if runs_alone(one, declarations)]
     match pred.type:
         case tree.NamedType(path=(owner, tree.Identifier(text="out" | "trace" as reads))):
-            found = names.declared.get(owner.text)
+            found = names.get(owner.text, owner.span)
             if isinstance(found, tree.Flow) or (isinstance(found, tree.Module) and runs_alone(found, declarations)):
                 return found, "out" if reads == "out" else "trace"
-            if found is not None and owner.text not in names.silent:
+            if found is not None:
                 reporter.error(
                     "E0204",
                     owner.span,
                     f"`{owner.text}` is {kind_of(found)}; a metric reads what a flow gave back",
                     secondary=[Label(found.name.span, "declared here")],
                 )
-            elif owner.text not in names.silent:
-                names.find(owner.text, owner.span, tree.Flow)
+            elif not names.is_silent(owner.text, owner.span):
+                reporter.unknown(
+                    "E0201",
+                    owner.span,
+                    f"no flow is named `{owner.text}`",
+                    owner.text,
+                    flows,
+                    otherwise=f"flows known here: {some(flows)}" if flows else "the file declares no flow",
+                )
         case _:
-            flows = names.of_kind(tree.Flow)
             reporter.error(
                 "E0317",
                 pred.type.span,
                 "the second value of a metric is what a flow gave back: its `.out` or its `.trace`",
-                help=f"write `{pred.name.text}: {flows[0]}.out`" if flows else None,
+                help=f"write `{pred.name.text}: {flows[0]}.out`" if flows else "declare a flow to score",
             )
     return None
 
@@ -128,7 +162,9 @@ def _metric_flow(
 def runs_alone(module: tree.Module, declarations: Declarations) -> bool:
     """Whether the module is a program by itself: the only one of a file without a flow."""
     names = declarations.names
-    return names.of_kind(tree.Module, tree.Instance) == [module.name.text] and not names.of_kind(tree.Flow)
+    at = module.name.span
+    mine = names.of_kind(at, tree.Module, tree.Instance) == [module.name.text]
+    return mine and not names.of_kind(at, tree.Flow) and at.file == names.root
 
 
 def _metric_result(declaration: tree.Metric, declarations: Declarations, reporter: Reporter) -> Type:

@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
-from lmgraph.compiler.facts import a_type, described, fits, path_of, present
+from lmgraph.compiler.relations import a_type, described, fits, present
 from lmgraph.compiler.reporter import Reporter, listed
-from lmgraph.graph.types import FLOAT, INT, NULL, EnumType, ListType, LiteralType, OptionalType, RecordType, Type
+from lmgraph.compiler.scope import path_of
+from lmgraph.graph.types import (
+    FLOAT,
+    INT,
+    NULL,
+    STR,
+    EnumType,
+    ListType,
+    LiteralType,
+    OptionalType,
+    RecordType,
+    ScalarType,
+    Type,
+)
 from lmgraph.source.diagnostic import Fix, Label
 from lmgraph.source.suggest import did_you_mean, suggest
 from lmgraph.source.text import Span
@@ -31,16 +44,19 @@ def report_mismatch(
     reporter.error(
         "E0301",
         node.span,
-        f"this is {_shown(node, found)}; {what} must be `{described(target)}`",
+        f"this is {_shown(node, found, target)}; {what} must be `{described(target)}`",
         secondary=secondary,
         help=help,
         fix=fix,
     )
 
 
-def _shown(node: tree.Expression, found: Type) -> str:
+def _shown(node: tree.Expression, found: Type, target: Type) -> str:
     if found == NULL:
         return "null"
+    if isinstance(node, tree.Constant) and isinstance(present(target), LiteralType):
+        written = f'"{node.value}"' if isinstance(node.value, str) else str(node.value)
+        return f"`{written}`" if len(written) <= 40 else f"`{written[:37]}...`"
     if isinstance(node, tree.Constant) and isinstance(node.value, str):
         return "a text"
     return f"{a_type(found)}"
@@ -66,6 +82,14 @@ def _advice(node: tree.Expression, found: Type, target: Type) -> tuple[str | Non
         return "put it in a list of one: `[…]`", None
     if found == FLOAT and wanted == INT:
         return "a float never becomes an int by itself; declare the place as `float`", None
+    if found == NULL:
+        return f"give a value, or declare the place as `{described(target)}?`", None
+    if isinstance(found, EnumType) and wanted == STR:
+        return f"an enum's value is no text; declare the place as `{found.name}`", None
+    if found == STR and isinstance(wanted, EnumType | LiteralType):
+        return f"any text may come here; declare where it comes from as `{described(wanted)}`", None
+    if wanted == STR and isinstance(found, ScalarType):
+        return "nothing becomes a text by itself; let an `fn` or a module write it", None
     return None, None
 
 

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from lmgraph.compiler.blocks import Settings
+from lmgraph.compiler.checker import require_text
+from lmgraph.compiler.constraints import Conditions
 from lmgraph.compiler.declare import Declarations
 from lmgraph.compiler.reporter import Reporter
-from lmgraph.graph.graph import DEFAULT_LM, LmSpec, ModuleSpec, Strategy
-from lmgraph.source.diagnostic import Label
+from lmgraph.compiler.strategies import STRATEGIES, read_strategy
+from lmgraph.graph.graph import DEFAULT_LM, LmSpec, ModuleSpec, OutputCheck
 from lmgraph.syntax import tree
 
 LM_SETTINGS = ("model", "engine", "temperature", "clearance")
-MODULE_SETTINGS = ("lm", "strategy", "max_tokens", "temperature", "retries", "optimize")
-STRATEGIES: dict[str, Strategy] = {"predict": "predict", "cot": "cot"}
-LATER_STRATEGIES = ("react", "best_of")
-LATER_SETTINGS = ("tools", "max_steps", "samples", "select")
-"""Settings of strategies that are not compiled yet."""
-
-REASONING = "reasoning"
-"""The output that the strategy `cot` puts first."""
+MODULE_SETTINGS = (
+    "lm", "strategy", "max_tokens", "temperature", "retries", "optimize",
+    "tools", "max_steps", "samples", "select", "of",
+)  # fmt: skip
 
 MOST_TOKENS = 1_000_000
 MOST_RETRIES = 10
@@ -38,45 +38,86 @@ def read_lm(declaration: tree.Lm, reporter: Reporter) -> LmSpec:
     )
 
 
-def read_module(declaration: tree.Module, declarations: Declarations, reporter: Reporter) -> ModuleSpec:
-    name = declaration.name.text
-    signature = declarations.signature(declaration)
-    later = _uses_later_strategy(declaration)
-    known = MODULE_SETTINGS + LATER_SETTINGS if later else MODULE_SETTINGS
-    settings = Settings(f"module `{name}`", declaration.entries, known, reporter)
-    lm = settings.name("lm")
-    if lm is not None:
-        declarations.names.find(lm.name, lm.span, tree.Lm)
-    strategy = STRATEGIES.get(settings.word("strategy", tuple(STRATEGIES), later=LATER_STRATEGIES) or "predict")
-    taken = next((node for node in declaration.signature.outputs if node.name.text == REASONING), None)
-    if strategy == "cot" and taken is not None:
-        reporter.error(
-            "E0202",
-            taken.name.span,
-            f"`{REASONING}` is the output that the strategy `cot` adds itself",
-            secondary=[Label(settings.span("strategy"), "the strategy is chosen here")],
-            help="leave the output out, or choose another name",
+class Modules:
+    """The spec of each module, read once; an instance starts from the spec of what it was made from."""
+
+    def __init__(self, declarations: Declarations, conditions: Conditions, reporter: Reporter) -> None:
+        self._declarations = declarations
+        self._conditions = conditions
+        self._reporter = reporter
+        self._specs: dict[str, ModuleSpec] = {}
+
+    def read(self, declaration: tree.Module | tree.Instance) -> ModuleSpec | None:
+        """The module's spec; None for an instance whose base was reported."""
+        name = declaration.name.text
+        if name not in self._specs:
+            if isinstance(declaration, tree.Module):
+                self._specs[name] = self._module(declaration)
+            else:
+                found = self._instance(declaration)
+                if found is None:
+                    return None
+                self._specs[name] = found
+        return self._specs[name]
+
+    def _module(self, declaration: tree.Module) -> ModuleSpec:
+        signature = self._declarations.signature(declaration)
+        spec = ModuleSpec(
+            name=declaration.name.text,
+            inputs=signature.inputs,
+            outputs=signature.outputs,
+            instruction=declaration.doc or "",
+            checks=self._checks(declaration),
         )
-    max_tokens = settings.integer("max_tokens", 1, MOST_TOKENS)
-    optimize = settings.flag("optimize")
-    spec = ModuleSpec(
-        name=name,
-        inputs=signature.inputs,
-        outputs=signature.outputs,
-        instruction=declaration.doc or "",
-        strategy=strategy or "predict",
-        lm=lm.name if lm else DEFAULT_LM,
-        temperature=settings.number("temperature", 0, HOTTEST),
-        retries=settings.integer("retries", 0, MOST_RETRIES) or 0,
-        optimize=True if optimize is None else optimize,
-    )
-    return spec if max_tokens is None else replace(spec, max_tokens=max_tokens)
+        return self._configured(spec, declaration, declaration.entries, declaration.signature)
 
+    def _instance(self, declaration: tree.Instance) -> ModuleSpec | None:
+        if self._declarations.base_of(declaration) is None:
+            return None
+        base = self._declarations.names.find_module(declaration.base.text, declaration.base.span)
+        origin = self.read(base) if base is not None else None
+        if origin is None:
+            return None
+        entries = declaration.block.entries if declaration.block else ()
+        module = self._declarations.base_of(declaration)
+        assert module is not None
+        return self._configured(
+            replace(origin, name=declaration.name.text), declaration, entries, module.signature
+        )
 
-def _uses_later_strategy(declaration: tree.Module) -> bool:
-    return any(
-        entry.key.text == "strategy"
-        and isinstance(entry.value, tree.Reference)
-        and entry.value.name in LATER_STRATEGIES
-        for entry in declaration.entries
-    )
+    def _configured(
+        self,
+        spec: ModuleSpec,
+        declaration: tree.Module | tree.Instance,
+        entries: Sequence[tree.Entry],
+        signature: tree.Signature,
+    ) -> ModuleSpec:
+        """The spec with what the block says; what it does not say stays."""
+        settings = Settings(f"module `{spec.name}`", entries, MODULE_SETTINGS, self._reporter)
+        lm = settings.name("lm")
+        if lm is not None:
+            found = self._declarations.names.find(lm.name, lm.span, tree.Lm)
+            spec = replace(spec, lm=found.name.text if found is not None else DEFAULT_LM)
+        numbers: dict[str, Any] = {
+            "max_tokens": settings.integer("max_tokens", 1, MOST_TOKENS),
+            "retries": settings.integer("retries", 0, MOST_RETRIES),
+            "temperature": settings.number("temperature", 0, HOTTEST),
+            "optimize": settings.flag("optimize"),
+        }
+        spec = replace(spec, **{name: value for name, value in numbers.items() if value is not None})
+        strategy = settings.word("strategy", STRATEGIES)
+        return read_strategy(spec, strategy, settings, declaration, signature, self._declarations, self._reporter)
+
+    def _checks(self, declaration: tree.Module) -> tuple[OutputCheck, ...]:
+        signature = self._declarations.signature(declaration)
+        nodes = (*declaration.signature.inputs, *declaration.signature.outputs)
+        places = {node.name.text: node.name for node in nodes}
+        names = {field.name: (field, places[field.name]) for field in (*signature.inputs, *signature.outputs)}
+        found: list[OutputCheck] = []
+        for node in declaration.checks:
+            word = "assert" if isinstance(node, tree.Assert) else "check"
+            require_text(node.message, node.span, f"the message of this `{word}`", self._reporter)
+            condition = self._conditions.output_condition(node.condition, names)
+            if condition is not None:
+                found.append(OutputCheck(condition, node.message, isinstance(node, tree.Assert)))
+        return tuple(found)

@@ -43,6 +43,7 @@ class _Reader:
         self._metrics = metrics
         self._declarations = declarations
         self._reporter = reporter
+        self._named = 0
         self._settings = Settings(f"objective `{self._name}`", declaration.block.entries, SETTINGS, reporter)
 
     def read(self) -> ObjectiveSpec | None:
@@ -59,7 +60,8 @@ class _Reader:
         dataset = self._declarations.names.find(data.name, data.span, tree.Dataset) if data else None
         metrics = self._metric_names()
         knobs = self._knobs()
-        weights = self._weights(len(metrics))
+        judge = self._judge()
+        weights = self._weights(len(metrics), self._named)
         if data is not None and flow is not None and dataset is not None:
             check_rows_feed(flow, dataset, data.span, self._declarations, self._reporter)
         for node in metrics:
@@ -67,16 +69,22 @@ class _Reader:
         low, high = self._range(metrics, weights)
         if flow is None or dataset is None or not metrics:
             return None
-        names = tuple(node.name for node in metrics)
+        named = [self._declarations.names.get(node.name, node.span) for node in metrics]
+        names = tuple(one.name.text for one in named if one is not None)
         return ObjectiveSpec(
-            self._name, flow.name.text, dataset.name.text, names, tuple(weights), low, high, tuple(knobs)
+            self._name, flow.name.text, dataset.name.text, names, tuple(weights), low, high, tuple(knobs), judge
         )
+
+    def _judge(self) -> str | None:
+        node = self._settings.name("judge")
+        found = self._declarations.names.find(node.name, node.span, tree.Lm) if node is not None else None
+        return found.name.text if found is not None else None
 
     def _flow(self) -> tree.Flow | tree.Module | None:
         node = self._settings.name("flow")
         if node is None:
             return None
-        found = self._declarations.names.declared.get(node.name)
+        found = self._declarations.names.get(node.name, node.span)
         if isinstance(found, tree.Module) and runs_alone(found, self._declarations):
             return found
         return self._declarations.names.find(node.name, node.span, tree.Flow)
@@ -84,6 +92,7 @@ class _Reader:
     def _metric_names(self) -> list[tree.Reference]:
         value = self._settings.expression("metric")
         nodes = value.items if isinstance(value, tree.ListExpression) else (value,) if value is not None else ()
+        self._named = len(nodes)
         found: list[tree.Reference] = []
         for node in nodes:
             if not isinstance(node, tree.Reference):
@@ -98,13 +107,18 @@ class _Reader:
             self._reporter.error("E0312", value.span, "`metric` must name at least one metric")
         return found
 
+    def _metric(self, node: tree.Reference) -> MetricTypes | None:
+        found = self._declarations.names.get(node.name, node.span)
+        return self._metrics.get(found.name.text) if found is not None else None
+
     def _check_metric(
         self, node: tree.Reference, flow: tree.Flow | tree.Module | None, dataset: tree.Dataset | None
     ) -> None:
-        found = self._metrics.get(node.name)
+        found = self._metric(node)
         if found is None:
             return
-        declared = self._declarations.names.declared[node.name].name.span
+        metric = self._declarations.names.get(node.name, node.span)
+        declared = metric.name.span if metric is not None else node.span
         if flow is not None and flow.name.text != found.flow:
             self._reporter.error(
                 "E0318",
@@ -122,8 +136,9 @@ class _Reader:
                 secondary=[Label(declared, "declared here"), Label(dataset.name.span, "the data is declared here")],
             )
 
-    def _weights(self, count: int) -> list[float]:
-        """The weights as written; equal ones that sum to 1 where none are."""
+    def _weights(self, count: int, named: int) -> list[float]:
+        """The weights as written; equal ones that sum to 1 where none are. ``named`` counts metrics that were reported,
+        too."""
         equal = [1.0 / count] * count if count else []
         written = self._settings.numbers("weights")
         if written is None or not count:
@@ -131,10 +146,12 @@ class _Reader:
         value = self._settings.value("weights")
         span = value.span if value is not None else self._span
         if len(written) != count:
+            if len(written) == named:
+                return equal
             self._reporter.error(
                 "E0318",
                 span,
-                f"there are {_counted(len(written), 'weight')} for {_counted(count, 'metric')}",
+                f"there are {_counted(len(written), 'weight')} for {_counted(named, 'metric')}",
                 help="write one weight for each metric, in the same order",
             )
             return equal
@@ -157,7 +174,7 @@ class _Reader:
             )
             return 0.0, 1.0
         for node in metrics:
-            found = self._metrics.get(node.name)
+            found = self._metric(node)
             if found is not None and found.result != BOOL and "range" not in self._settings:
                 self._assumed(node)
         return sum(min(0.0, weight) for weight in weights), sum(max(0.0, weight) for weight in weights)
@@ -183,11 +200,11 @@ class _Reader:
             if not (isinstance(node, tree.Attribute) and isinstance(node.base, tree.Reference)):
                 self._reporter.error("E0312", node.span, form)
                 continue
-            module = self._declarations.names.find(node.base.name, node.base.span, tree.Module)
+            module = self._declarations.names.find_module(node.base.name, node.base.span)
             knob: Knob | None = next((one for one in KNOBS if one == node.name.text), None)
             if knob is None:
                 self._unknown_knob(node.name)
-            elif any(one == (node.base.name, knob) for one in found):
+            elif module is not None and (module.name.text, knob) in found:
                 self._reporter.error("E0202", node.span, f"`{node.base.name}.{knob}` is named twice", help="delete one")
             elif module is not None:
                 self._check_open(module, node.span)
@@ -204,8 +221,9 @@ class _Reader:
             otherwise=f"its parameters are {listed(KNOBS)}",
         )
 
-    def _check_open(self, module: tree.Module, place: Span) -> None:
-        for entry in module.entries:
+    def _check_open(self, module: tree.Module | tree.Instance, place: Span) -> None:
+        own = module.block.entries if isinstance(module, tree.Instance) and module.block else ()
+        for entry in module.entries if isinstance(module, tree.Module) else own:
             if entry.key.text == "optimize" and isinstance(entry.value, tree.Constant) and entry.value.value is False:
                 self._reporter.error(
                     "E0318",

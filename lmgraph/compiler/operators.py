@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass
 
-from lmgraph.compiler.checker import Checker, is_empty_list
-from lmgraph.compiler.facts import (
-    UNKNOWN,
-    Scope,
-    a_type,
-    comparable,
-    is_number,
-    is_text,
-    join,
-    mentions_unknown,
-    present,
-)
+from lmgraph.compiler.checker import UNION_HELP, Checker, is_empty_list
+from lmgraph.compiler.relations import UNKNOWN, a_type, comparable, is_number, is_text, join, mentions_unknown, present
+from lmgraph.compiler.scope import Scope, path_of
 from lmgraph.graph.types import (
     FLOAT,
     INT,
@@ -28,11 +18,13 @@ from lmgraph.graph.types import (
     MapType,
     OptionalType,
     Type,
+    UnionType,
 )
 from lmgraph.source.diagnostic import Label
 from lmgraph.source.suggest import did_you_mean
 from lmgraph.source.text import Span
 from lmgraph.syntax import tree
+from lmgraph.syntax.tree_walk import walk
 
 
 def binary_type(node: tree.Binary, scope: Scope, checker: Checker) -> Type:
@@ -71,67 +63,77 @@ def negated_type(node: tree.Unary, scope: Scope, checker: Checker) -> Type:
 
 
 def check_comparison(node: tree.Comparison, scope: Scope, checker: Checker) -> None:
-    """A chain is checked pair by pair. What stands between two operators becomes part of two pairs when lowered, so
-    it must not hold a chain itself: each level would double the expression."""
-    inner = next((chain for operand in node.operands[1:-1] for chain in _chains(operand)), None)
-    if inner is not None:
-        checker.reporter.error(
-            "E0001",
-            inner.span,
-            "a chain of comparisons inside another one is not compiled yet",
-            help="bind the inner one to a name of its own first",
-        )
+    """A chain is checked pair by pair, and what stands between two operators is part of two pairs. A flow binds it to
+    a value of its own; where there are no values, a chain inside a chain would double the expression at each level."""
+    if scope.no_calls is not None:
+        inner = next((one for one in walk(node.operands[1:-1]) if _is_chain(one)), None)
+        if inner is not None:
+            checker.no_calls(inner.span, "a chain of comparisons inside another one", scope)
+    found = [None if is_empty_list(operand) else checker.infer(operand, scope) for operand in node.operands]
     for index, operator in enumerate(node.operators):
-        left, right = node.operands[index], node.operands[index + 1]
+        pair = _Pair(node.operands[index], found[index], node.operands[index + 1], found[index + 1], operator)
         if operator in ("in", "not in"):
-            _check_membership(left, right, operator, scope, checker)
+            _check_membership(pair, scope, checker)
         elif operator in ("==", "!="):
-            _check_equality(left, right, operator, scope, checker)
+            _check_equality(pair, scope, checker)
         else:
-            _check_order(left, right, operator, scope, checker)
+            _check_order(pair, scope, checker)
 
 
-def _chains(node: object) -> Iterator[tree.Comparison]:
-    if isinstance(node, tree.Comparison) and len(node.operators) > 1:
-        yield node
-    elif isinstance(node, tuple):
-        for item in node:
-            yield from _chains(item)
-    elif is_dataclass(node) and not isinstance(node, Span):
-        for field in fields(node):
-            yield from _chains(getattr(node, field.name))
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    """Two operands with their types; None of an empty list, which takes its type from the other side."""
+
+    left: tree.Expression
+    left_type: Type | None
+    right: tree.Expression
+    right_type: Type | None
+    operator: str
 
 
-def _check_order(
-    left: tree.Expression, right: tree.Expression, operator: str, scope: Scope, checker: Checker
-) -> None:
-    found = (checker.infer(left, scope), checker.infer(right, scope))
-    for side, one in zip((left, right), found, strict=True):
+def _is_chain(node: object) -> bool:
+    return isinstance(node, tree.Comparison) and len(node.operators) > 1
+
+
+def _check_order(pair: _Pair, scope: Scope, checker: Checker) -> None:
+    left, right = pair.left_type or checker.infer(pair.left, scope), pair.right_type or checker.infer(pair.right, scope)
+    for side, one in ((pair.left, left), (pair.right, right)):
         if isinstance(one, OptionalType):
-            checker.report_null(side, f"`{operator}` needs a value; this may be null")
+            checker.report_null(side, f"`{pair.operator}` needs a value; this may be null")
             return
-    if any(mentions_unknown(one) for one in found) or all(map(is_number, found)) or all(map(is_text, found)):
+    both = (left, right)
+    if any(mentions_unknown(one) for one in both) or all(map(is_number, both)) or all(map(is_text, both)):
         return
-    _does_not_fit(operator, (left, found[0]), (right, found[1]), checker)
+    _does_not_fit(pair.operator, (pair.left, left), (pair.right, right), checker)
 
 
-def _check_equality(
-    left: tree.Expression, right: tree.Expression, operator: str, scope: Scope, checker: Checker
-) -> None:
-    left_type, right_type = _sides(left, right, scope, checker)
-    if _check_text(left, right_type, checker) or _check_text(right, left_type, checker):
+def _check_equality(pair: _Pair, scope: Scope, checker: Checker) -> None:
+    left, right = pair.left, pair.right
+    left_type, right_type = _filled(left, pair.left_type, right, pair.right_type, scope, checker)
+    if _check_constant(left, right_type, checker) or _check_constant(right, left_type, checker):
         return
     if comparable(left_type, right_type):
         return
-    outcome = "false" if operator == "==" else "true"
-    if NULL in (left_type, right_type):
+    outcome = "false" if pair.operator == "==" else "true"
+    if NULL in (left_type, right_type) and left_type != right_type:
         value, found = (right, right_type) if left_type == NULL else (left, left_type)
+        if path_of(value) in scope.not_null:
+            checker.reporter.warning(
+                "W0012",
+                value.span,
+                "this is never null here: it was compared with null, or set to a value, before",
+                help=f"the comparison is always {outcome}; leave it out",
+            )
+            return
         checker.reporter.error(
             "E0316",
             value.span,
             f"this is {a_type(found)}, never null",
             help=f"the comparison is always {outcome}; leave it out",
         )
+        return
+    if left_type == right_type == NULL:
+        checker.reporter.error("E0316", left.span.to(right.span), "null is compared with itself", help="leave it out")
         return
     checker.reporter.error(
         "E0316",
@@ -145,32 +147,37 @@ def _check_equality(
     )
 
 
-def _check_membership(
-    left: tree.Expression, right: tree.Expression, operator: str, scope: Scope, checker: Checker
-) -> None:
-    item = checker.infer(left, scope)
-    if is_empty_list(right):
+def _check_membership(pair: _Pair, scope: Scope, checker: Checker) -> None:
+    left, right, operator = pair.left, pair.right, pair.operator
+    if pair.right_type is None:
         checker.reporter.error("E0316", right.span, "nothing is in an empty list", help="leave the comparison out")
         return
-    found = checker.infer(right, scope)
+    found = pair.right_type
+    if pair.left_type is None and isinstance(found, ListType):
+        checker.check(left, scope, found.element, "an element of the list")
+        return
+    item = pair.left_type or checker.infer(left, scope)
     if mentions_unknown(item) or mentions_unknown(found):
         return
     if isinstance(found, OptionalType):
         checker.report_null(right, f"`{operator}` needs a list or a text; this may be null")
         return
     if isinstance(found, ListType):
-        if _check_text(left, found.element, checker):
+        if _check_constant(left, found.element, checker):
             return
-        if isinstance(right, tree.ListExpression) and [one for one in right.items if _check_text(one, item, checker)]:
+        written = right.items if isinstance(right, tree.ListExpression) else ()
+        if [one for one in written if _check_constant(one, item, checker)]:
             return
         if not comparable(item, found.element) and not (item == NULL and isinstance(found.element, OptionalType)):
             _never_in(left, item, right, found, checker)
     elif is_text(found) or isinstance(found, MapType):
-        if not (is_text(present(item)) or isinstance(present(item), EnumType)):
+        if isinstance(item, OptionalType) and is_text(found):
+            checker.report_null(left, f"`{operator}` looks for a text; this may be null")
+        elif not (is_text(present(item)) or isinstance(present(item), EnumType)):
             _never_in(left, item, right, found, checker)
     else:
         checker.reporter.error(
-            "E0309", right.span, f"`{operator}` looks into a list or a text; this is {a_type(found)}"
+            "E0309", right.span, f"`{operator}` looks into a list, a map or a text; this is {a_type(found)}"
         )
 
 
@@ -185,34 +192,53 @@ def _never_in(left: tree.Expression, item: Type, right: tree.Expression, found: 
 
 def _sides(left: tree.Expression, right: tree.Expression, scope: Scope, checker: Checker) -> tuple[Type, Type]:
     """The types of both sides; an empty list has the type of the other side."""
-    if is_empty_list(left) and not is_empty_list(right):
-        found = checker.infer(right, scope)
-        checker.check(left, scope, present(found), "the left side")
-        return (present(found) if isinstance(present(found), ListType) else UNKNOWN), found
-    found = checker.infer(left, scope)
-    if is_empty_list(right):
-        checker.check(right, scope, present(found), "the right side")
-        return found, (present(found) if isinstance(present(found), ListType) else UNKNOWN)
-    return found, checker.infer(right, scope)
+    found = [None if is_empty_list(side) else checker.infer(side, scope) for side in (left, right)]
+    return _filled(left, found[0], right, found[1], scope, checker)
 
 
-def _check_text(node: tree.Expression, other: Type, checker: Checker) -> bool:
-    """Whether ``node`` is a text written out beside a value of an enum or literal type that never has this text.
+def _filled(
+    left: tree.Expression,
+    left_type: Type | None,
+    right: tree.Expression,
+    right_type: Type | None,
+    scope: Scope,
+    checker: Checker,
+) -> tuple[Type, Type]:
+    """Both types, where an empty list has that of the other side."""
+    if left_type is None and right_type is None:
+        return checker.infer(left, scope), checker.infer(right, scope)
+    if left_type is None and right_type is not None:
+        return _as_empty(left, right_type, "the left side", scope, checker), right_type
+    if right_type is None and left_type is not None:
+        return left_type, _as_empty(right, left_type, "the right side", scope, checker)
+    assert left_type is not None
+    assert right_type is not None
+    return left_type, right_type
+
+
+def _as_empty(node: tree.Expression, other: Type, what: str, scope: Scope, checker: Checker) -> Type:
+    wanted = present(other)
+    checker.check(node, scope, wanted, what)
+    return wanted if isinstance(wanted, ListType) else UNKNOWN
+
+
+def _check_constant(node: tree.Expression, other: Type, checker: Checker) -> bool:
+    """Whether ``node`` is a text or number written out that a value of the closed type ``other`` never equals.
 
     A text that an enum's value is compared with must be one of its labels: a mistyped one would never be equal.
     """
-    if not (isinstance(node, tree.Constant) and isinstance(node.value, str)):
+    if not isinstance(node, tree.Constant) or isinstance(node.value, bool):
         return False
-    wanted = present(other)
-    if isinstance(wanted, EnumType) and node.value not in wanted.labels:
-        _unknown_label(wanted, node.value, node.span, checker)
+    wanted, value = present(other), node.value
+    if isinstance(wanted, EnumType) and isinstance(value, str) and value not in wanted.labels:
+        _unknown_label(wanted, value, node.span, checker)
         return True
-    if isinstance(wanted, LiteralType) and node.value not in wanted.values:
+    if isinstance(wanted, LiteralType) and isinstance(value, str | int) and value not in wanted.values:
         checker.reporter.error(
             "E0316",
             node.span,
-            f"{a_type(wanted)} is never this text",
-            help=did_you_mean(node.value, [str(value) for value in wanted.values]),
+            f"{a_type(wanted)} is never this {'text' if isinstance(value, str) else 'number'}",
+            help=did_you_mean(str(value), [str(one) for one in wanted.values]),
         )
         return True
     return False
@@ -247,4 +273,14 @@ def _does_not_fit(
         left[0].span.to(right[0].span),
         f"`{operator}` needs two {wanted}",
         secondary=[Label(node.span, f"{a_type(found)}") for node, found in (left, right)],
+        help=_without(operator, left[1], right[1]),
     )
+
+
+def _without(operator: str, left: Type, right: Type) -> str | None:
+    """What to do where the operator does not fit."""
+    if UnionType in (type(left), type(right)):
+        return UNION_HELP
+    if operator == "+" and (is_text(left) or is_text(right)):
+        return "a number becomes no text by itself; let an `fn` or a module write it"
+    return None

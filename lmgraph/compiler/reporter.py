@@ -15,6 +15,7 @@ class Reporter:
 
     def __init__(self) -> None:
         self._found: list[Diagnostic] = []
+        self._told: set[tuple[str, Span, str]] = set()
 
     @property
     def diagnostics(self) -> tuple[Diagnostic, ...]:
@@ -24,6 +25,10 @@ class Reporter:
     def failed(self) -> bool:
         """Whether an error was reported; warnings do not count."""
         return any(diagnostic.severity == "error" for diagnostic in self._found)
+
+    def add(self, diagnostics: Iterable[Diagnostic]) -> None:
+        """Problems that another part found."""
+        self._found.extend(diagnostics)
 
     def error(
         self,
@@ -40,9 +45,16 @@ class Reporter:
         self._add(code, "error", span, message, secondary, notes, help, fix)
 
     def warning(
-        self, code: str, span: Span, message: str, *, help: str | None = None, notes: Sequence[str] = ()
+        self,
+        code: str,
+        span: Span,
+        message: str,
+        *,
+        secondary: Sequence[Label] = (),
+        help: str | None = None,
+        notes: Sequence[str] = (),
     ) -> None:
-        self._add(code, "warning", span, message, (), notes, help, None)
+        self._add(code, "warning", span, message, secondary, notes, help, None)
 
     def unknown(
         self,
@@ -77,6 +89,9 @@ class Reporter:
         help: str | None,
         fix: Fix | None,
     ) -> None:
+        if (code, span, message) in self._told:
+            return  # two declarations share what is wrong there: a module and one that is made from it
+        self._told.add((code, span, message))
         self._found.append(
             Diagnostic(
                 code=code,
@@ -97,3 +112,11 @@ def listed(names: Iterable[str], last: str = "and") -> str:
     if len(quoted) < 2:
         return "".join(quoted)
     return f"{', '.join(quoted[:-1])} {last} {quoted[-1]}"
+
+
+def some(names: Iterable[str], most: int = 6) -> str:
+    """"`a`, `b` and 3 more": the first of the names in alphabetical order."""
+    ordered = sorted(names)
+    if len(ordered) <= most:
+        return listed(ordered)
+    return f"{', '.join(f'`{name}`' for name in ordered[:most])} and {len(ordered) - most} more"

@@ -1,14 +1,16 @@
-"""Names: which declaration a name means. Every declared name is unique in its file, whatever its kind.
+"""Names: which declaration a name means at a place. A declared name is unique in all files of the program.
 
-A name whose declaration is not compiled yet was reported once by unlowered.py; uses of it say nothing more.
+A file sees what it declares and what it imports. A name whose import was reported is silent: uses of it say no more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TypeAlias, TypeVar
+import re
+from collections.abc import Iterator, Sequence
+from typing import TypeAlias, TypeVar, cast
 
-from lmgraph.compiler.reporter import Reporter
+from lmgraph.compiler.imports import Closure, imported_names
+from lmgraph.compiler.reporter import Reporter, some
 from lmgraph.source.diagnostic import Label
 from lmgraph.source.text import Span
 from lmgraph.syntax import tree
@@ -20,14 +22,13 @@ Named: TypeAlias = (
     tree.Enum | tree.Record | tree.Lm | tree.Extern | tree.Module | tree.Instance | tree.Flow | tree.Dataset
     | tree.Metric | tree.Objective
 )
-_Wanted = TypeVar(
-    "_Wanted", tree.Enum, tree.Record, tree.Lm, tree.Module, tree.Flow, tree.Dataset, tree.Metric, tree.Objective
-)
+_Wanted = TypeVar("_Wanted", bound=Named)
 
 _KINDS: dict[type, str] = {
     tree.Enum: "an enum",
     tree.Record: "a record",
     tree.Lm: "an lm",
+    tree.Extern: "a tool, retriever or fn",
     tree.Module: "a module",
     tree.Instance: "a module",
     tree.Flow: "a flow",
@@ -40,85 +41,164 @@ _KINDS: dict[type, str] = {
 def kind_of(declaration: Named) -> str:
     """"a module", with its article, for messages."""
     if isinstance(declaration, tree.Extern):
-        return f"a {declaration.kind}"
+        return f"{'an' if declaration.kind == 'fn' else 'a'} {declaration.kind}"
     return _KINDS[type(declaration)]
 
 
 class Names:
-    """The declarations of one file by name, and lookups that report what is wrong with a name."""
+    """The declarations of a program by name, and lookups that report what is wrong with a name."""
 
-    def __init__(self, file: tree.File, reporter: Reporter) -> None:
+    def __init__(self, closure: Closure, reporter: Reporter) -> None:
         self._reporter = reporter
         self.declared: dict[str, Named] = {}
-        self.silent: set[str] = set()
-        """Names that a declaration which is not compiled yet brings in."""
-        for declaration in file.declarations:
-            if isinstance(declaration, tree.Import):
-                self.silent.update((item.alias or item.name).text for item in declaration.names)
-            elif not isinstance(declaration, tree.Test | tree.Moved):
-                self._declare(declaration)
+        """Every declaration by the name that the graph knows it by; the root file's first."""
+        self.root = closure.root.source.name
+        own: dict[str, dict[str, tree.Declaration]] = {name: {} for name in closure.units}
+        for name, unit in closure.units.items():
+            for declaration in unit.file.declarations:
+                if isinstance(declaration, Named):
+                    own[name].setdefault(declaration.name.text, declaration)
+                    self._declare(declaration)
+        self._visible: dict[str, dict[str, Named]] = {}
+        self._silent: dict[str, set[str]] = {}
+        for name, unit in closure.units.items():
+            imported, self._silent[name] = imported_names(unit, own, reporter)
+            self._visible[name] = cast(dict[str, Named], dict(own[name]))
+            for local, (place, declaration) in imported.items():
+                self._check_free(local, place, own[name])
+                self._visible[name].setdefault(local, cast(Named, declaration))
 
     def _declare(self, declaration: Named) -> None:
         name = declaration.name
         first = self.declared.get(name.text)
         if first is not None:
+            elsewhere = first.name.span.file != name.span.file
             self._reporter.error(
                 "E0202",
                 name.span,
                 f"`{name.text}` is declared a second time",
                 secondary=[Label(first.name.span, f"first declared here, as {kind_of(first)}")],
-                help="every declaration of a file needs a name of its own; rename one of the two",
+                help="names are unique in all files of a program; rename one of the two"
+                if elsewhere
+                else "every declaration of a file needs a name of its own; rename one of the two",
             )
             return
         if name.text in BUILTIN_TYPES + BUILTIN_FUNCTIONS:
-            self._reporter.error(
-                "E0202", name.span, f"`{name.text}` is a name of the language itself", help="choose another name"
-            )
+            self._reserved(name)
         self.declared[name.text] = declaration
-        if isinstance(declaration, tree.Extern | tree.Instance):
-            self.silent.add(name.text)
 
-    def every(self, kind: type[_Wanted]) -> Iterator[_Wanted]:
-        """The declarations of one kind, each name once, in source order."""
+    def _check_free(self, local: str, place: tree.Identifier, own: dict[str, tree.Declaration]) -> None:
+        """Reports an imported name that the file declares itself, or that belongs to the language."""
+        if local in BUILTIN_TYPES + BUILTIN_FUNCTIONS:
+            self._reserved(place)
+        first = own.get(local)
+        if isinstance(first, Named) and first is not self.declared.get(local):
+            return  # the second declaration was reported
+        if isinstance(first, Named):
+            self._reporter.error(
+                "E0202",
+                place.span,
+                f"`{local}` is imported here and declared in this file",
+                secondary=[Label(first.name.span, f"declared here, as {kind_of(first)}")],
+                help="import it under another name: `import A as B`",
+            )
+
+    def _reserved(self, name: tree.Identifier) -> None:
+        self._reporter.error(
+            "E0202", name.span, f"`{name.text}` is a name of the language itself", help="choose another name"
+        )
+
+    def get(self, name: str, at: Span) -> Named | None:
+        """What the name means in the file of ``at``."""
+        return self._visible.get(at.file, {}).get(name)
+
+    def is_silent(self, name: str, at: Span) -> bool:
+        """Whether the name's import was reported already."""
+        return name in self._silent.get(at.file, ())
+
+    def every(self, kind: type[_Wanted], *, root_only: bool = False) -> Iterator[_Wanted]:
+        """The declarations of one kind, each name once, in source order, the root file's first."""
         for declaration in self.declared.values():
-            if isinstance(declaration, kind):
+            if isinstance(declaration, kind) and (not root_only or declaration.name.span.file == self.root):
                 yield declaration
 
-    def of_kind(self, *kinds: type) -> list[str]:
-        return [name for name, declaration in self.declared.items() if isinstance(declaration, kinds)]
+    def of_kind(self, at: Span, *kinds: type) -> list[str]:
+        """Names of these kinds that the file of ``at`` sees."""
+        visible = self._visible.get(at.file, {})
+        return [name for name, declaration in visible.items() if isinstance(declaration, kinds)]
 
-    def find(self, name: str, span: Span, kind: type[_Wanted]) -> _Wanted | None:
-        """The declaration of that kind, or None after reporting an unknown name or one of another kind."""
+    def report_elsewhere(self, name: str, at: Span, *kinds: type) -> bool:
+        """Reports a name that another file of the program declares and this one does not import."""
         found = self.declared.get(name)
-        if isinstance(found, kind):
+        if found is None or name in self._visible.get(at.file, {}) or not isinstance(found, kinds or object):
+            return False
+        there = found.name.span.file
+        inside = there == self.root
+        self._reporter.error(
+            "E0201",
+            at,
+            f"`{name}` is declared in another file, and not imported here",
+            secondary=[Label(found.name.span, f"declared here, as {kind_of(found)}")],
+            help="move it to a file that both import" if inside else f'write `from "{there}" import {name}`',
+        )
+        return True
+
+    def find(self, name: str, at: Span, kind: type[_Wanted]) -> _Wanted | None:
+        """The declaration of that kind, or None after reporting an unknown name or one of another kind."""
+        found = self._find(name, at, kind)
+        return found if isinstance(found, kind) else None
+
+    def find_module(self, name: str, at: Span) -> tree.Module | tree.Instance | None:
+        """As ``find``, for a module, made from another one or not."""
+        found = self._find(name, at, tree.Module, tree.Instance)
+        return found if isinstance(found, tree.Module | tree.Instance) else None
+
+    def find_callable(self, name: str, at: Span) -> tree.Module | tree.Instance | tree.Flow | tree.Extern | None:
+        """As ``find``, for what has a signature."""
+        found = self._find(name, at, tree.Module, tree.Instance, tree.Flow, tree.Extern)
+        return found if isinstance(found, tree.Module | tree.Instance | tree.Flow | tree.Extern) else None
+
+    def _find(self, name: str, at: Span, *kinds: type) -> Named | None:
+        found = self.get(name, at)
+        if isinstance(found, kinds):
             return found
-        if name in self.silent:
+        if found is None and self.is_silent(name, at):
             return None
-        wanted = _KINDS[kind]
+        wanted = "a module, flow, tool, retriever or fn" if len(kinds) > 2 else _KINDS[kinds[0]]
         if found is None:
-            known = self.of_kind(kind)
+            if self.report_elsewhere(name, at, *kinds):
+                return None
+            known = self.of_kind(at, *kinds)
             plain = wanted.split(" ", 1)[1]
             self._reporter.unknown(
                 "E0201",
-                span,
+                at,
                 f"no {plain} is named `{name}`",
                 name,
                 known,
-                otherwise=f"the file declares no {plain}" if not known else f"the names known here are {_some(known)}",
+                otherwise=f"{_plural(plain)} known here: {some(known)}" if known else f"the file declares no {plain}",
             )
         else:
-            self.wrong_kind(name, span, found, wanted)
+            self.wrong_kind(name, at, found, wanted, self.of_kind(at, *kinds))
         return None
 
-    def wrong_kind(self, name: str, span: Span, found: Named, wanted: str) -> None:
+    def wrong_kind(
+        self, name: str, span: Span, found: Named, wanted: str, known: Sequence[str] | None = None
+    ) -> None:
+        """Reports a name of another kind than ``wanted``; ``known`` are those that would do, if one can list them."""
+        plain = wanted.split(" ", 1)[1]
+        help = None
+        if known is not None:
+            help = f"{_plural(plain)} known here: {some(known)}" if known else f"the file declares no {plain}"
         self._reporter.error(
             "E0204",
             span,
             f"`{name}` is {kind_of(found)}; {wanted} is needed here",
             secondary=[Label(found.name.span, "declared here")],
+            help=help,
         )
 
 
-def _some(names: list[str], most: int = 6) -> str:
-    shown = ", ".join(f"`{name}`" for name in sorted(names)[:most])
-    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+def _plural(plain: str) -> str:
+    """"modules" of "module", "tools, retrievers or fns" of "tool, retriever or fn"."""
+    return re.sub(r"(\w\w+)(?=,|$| or )", r"\1s", plain)

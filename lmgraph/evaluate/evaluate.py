@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from lmgraph.errors import ConfigError
-from lmgraph.evaluate.dataset import Example
 from lmgraph.evaluate.rollout import Rollout, RolloutPlan, rollouts
 from lmgraph.evaluate.statistics import Interval, mean_interval
 from lmgraph.evaluate.task import Task, make_task
 from lmgraph.program.program import Program
 from lmgraph.runtime.parse import Decoding
 from lmgraph.runtime.service import Runtime
+from lmgraph.runtime.trace import Failure
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,8 @@ class RowResult:
     outputs: dict[str, Any] | None
     failure: str | None
     run_id: str
+    failed_metrics: dict[str, str] = field(default_factory=dict)
+    """By metric, why its judge gave nothing usable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,10 @@ class Evaluation:
     prompt_tokens: int
     completion_tokens: int
     seconds: float
+    judge_calls: int = 0
+    """Calls that metrics made; they are not among ``calls``, and their tokens not among the tokens."""
+    failed_metrics: dict[str, int] = field(default_factory=dict)
+    """Rows on which a judge gave nothing usable, by metric: they score the low end of the range."""
 
     @property
     def score(self) -> float:
@@ -64,12 +70,14 @@ class Evaluation:
             "prompt_tokens": self.prompt_tokens,
             "completion_tokens": self.completion_tokens,
             "seconds": round(self.seconds, 3),
+            "judge_calls": self.judge_calls,
+            "failed_metrics": self.failed_metrics,
         }
         if rows:
             data["results"] = [
                 {
                     "example": row.example, "score": row.score, "parts": row.parts, "outputs": row.outputs,
-                    "failure": row.failure, "run_id": row.run_id,
+                    "failure": row.failure, "run_id": row.run_id, "failed_metrics": row.failed_metrics,
                 }
                 for row in self.rows
             ]  # fmt: skip
@@ -87,36 +95,26 @@ async def evaluate(
     limit: int | None = None,
     decoding: Decoding = "constrained",
     seed: int = 0,
+    allow_effects: bool = False,
     progress: Callable[[Rollout], None] | None = None,
 ) -> Evaluation:
     """Run every row of a split once at the program's own temperatures and score it.
 
     ``limit`` takes the first rows of the split. Without ``runtime`` one is opened with defaults and closed again.
+    A flow that may call a tool is refused unless ``allow_effects``.
     Raises: ConfigError, DataError (a row or a metric that does not fit), EngineUnavailable, BudgetExhausted.
     """
     task = task or make_task(program, objective, data=data)
     examples = task.split(split)[:limit]
     if not examples:
         raise ConfigError(f"There is no row to score: split `{split}`, limit {limit}.", hint="raise --limit")
+    plan = RolloutPlan(decoding, seed=seed, phase="eval", effects="allow" if allow_effects else "refuse")
+    began = time.perf_counter()
     if runtime is None:
         async with Runtime() as own:
-            return await _evaluate(program, own, task, examples, split, decoding, seed, progress)
-    return await _evaluate(program, runtime, task, examples, split, decoding, seed, progress)
-
-
-async def _evaluate(
-    program: Program,
-    runtime: Runtime,
-    task: Task,
-    examples: Sequence[Example],
-    split: str,
-    decoding: Decoding,
-    seed: int,
-    progress: Callable[[Rollout], None] | None,
-) -> Evaluation:
-    began = time.perf_counter()
-    plan = RolloutPlan(decoding, seed=seed, phase="eval")
-    done = await rollouts(runtime, program, task, examples, plan, progress)
+            done = await rollouts(own, program, task, examples, plan, progress)
+    else:
+        done = await rollouts(runtime, program, task, examples, plan, progress)
     return summarize(done, task, split, decoding, time.perf_counter() - began)
 
 
@@ -134,11 +132,18 @@ def summarize(done: Sequence[Rollout], task: Task, split: str, decoding: Decodin
         sum(trace.prompt_tokens for trace in traces),
         sum(trace.completion_tokens for trace in traces),
         seconds,
+        sum(len(trace.judged) for trace in traces),
+        dict(Counter(metric for rollout in done for metric in rollout.score.failed)),
     )
 
 
 def _row(rollout: Rollout) -> RowResult:
-    trace = rollout.trace
-    failure = None if trace.failure is None else f"{trace.failure.call_key}: {trace.failure.message}"
+    trace, score = rollout.trace, rollout.score
     outputs = None if trace.outputs is None else dict(trace.outputs)
-    return RowResult(rollout.example.id, rollout.score.value, dict(rollout.score.parts), outputs, failure, trace.run_id)
+    failure = None if trace.failure is None else _told(trace.failure)
+    failed = {metric: _told(problem) for metric, problem in score.failed.items()}
+    return RowResult(rollout.example.id, score.value, dict(score.parts), outputs, failure, trace.run_id, failed)
+
+
+def _told(failure: Failure) -> str:
+    return f"{failure.call_key}: {failure.message}"

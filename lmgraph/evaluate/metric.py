@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import math
 import reprlib
-import sys
-import traceback
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
-from typing import Any, TypeAlias
+from typing import Any, Protocol
 
-from lmgraph.errors import ConfigError, DataError, LmgraphError
+from lmgraph.errors import DataError, LmgraphError
 from lmgraph.evaluate.dataset import Example
 from lmgraph.graph.graph import MetricSpec, ObjectiveSpec
 from lmgraph.program.program import Program
 from lmgraph.program.values import as_record
-from lmgraph.runtime.expressions import NoValue, compile_expression
-from lmgraph.runtime.trace import Trace
-
-Measure: TypeAlias = Callable[[Example, Trace], float]
+from lmgraph.runtime.python import load_callable, place_of
+from lmgraph.runtime.service import Runtime
+from lmgraph.runtime.trace import Failure, Trace
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,64 +25,128 @@ class Score:
     value: float
     parts: Mapping[str, float]
     """By metric; empty for a run that failed."""
+    failed: Mapping[str, Failure] = field(default_factory=dict)
+    """Metrics whose judge gave nothing usable: then ``value`` is the low end of the range."""
 
 
 class Scorer:
-    """The objective of one program. A run that failed scores the low end of the range."""
+    """The objective of one program. A run that failed scores the low end of the range.
+
+    Judges are this program's modules with this program's parameters, whatever program is scored: an optimizer that
+    changes what it is scored by would only fool itself.
+    """
 
     def __init__(self, program: Program, objective: ObjectiveSpec) -> None:
         self.objective = objective
-        self._measures = {name: _measure(program.graph.metric(name), program.root) for name in objective.metrics}
+        self._program = program
+        self._by_expression = [name for name in objective.metrics if program.graph.metric(name).body is not None]
+        self._measures = {name: self._measure(program.graph.metric(name)) for name in objective.metrics}
 
-    def score(self, example: Example, trace: Trace) -> Score:
-        """Raises: DataError where a metric raises, or gives no finite number in the range."""
+    @property
+    def judges(self) -> tuple[str, ...]:
+        """Names of the modules that its metrics call."""
+        found = (name for metric in self._by_expression for name in self._program.graph.judges_of(metric))
+        return tuple(dict.fromkeys(found))
+
+    async def prepare(self, runtime: Runtime) -> None:
+        """Open what the metrics need. Raises: ConfigError, EngineUnavailable, before any call is made."""
+        for name in self._by_expression:
+            await runtime.prepare_metric(self._program, name, self.objective.judge)
+
+    async def score(self, runtime: Runtime, example: Example, trace: Trace, *, seed: int = 0) -> Score:
+        """The score of one run on its row. What judges were asked is appended to ``trace.judged``.
+
+        A judge whose output does not parse, or breaks its asserts, or whose engine fails, makes a failed metric: the
+        score is the low end of the range, and ``Score.failed`` says why.
+        Raises: DataError where a metric raises, has no value, or gives no finite number in the range; BudgetExhausted
+        and EngineUnavailable where a judge cannot be asked.
+        """
         if trace.failure is not None or trace.outputs is None:
             return Score(self.objective.low, {})
-        parts = {name: measure(example, trace) for name, measure in self._measures.items()}
-        value = sum(
-            weight * parts[name] for name, weight in zip(self.objective.metrics, self.objective.weights, strict=True)
-        )
-        if not self.objective.low - 1e-9 <= value <= self.objective.high + 1e-9:
+        parts: dict[str, float] = {}
+        failed: dict[str, Failure] = {}
+        for name, measure in self._measures.items():
+            value = await measure(runtime, example, trace, seed)
+            if isinstance(value, Failure):
+                failed[name] = value
+            else:
+                parts[name] = value
+        if failed:
+            return Score(self.objective.low, parts, failed)
+        return Score(self._weighed(parts, example), parts)
+
+    def _weighed(self, parts: Mapping[str, float], example: Example) -> float:
+        objective = self.objective
+        value = sum(weight * parts[name] for name, weight in zip(objective.metrics, objective.weights, strict=True))
+        if not objective.low - 1e-9 <= value <= objective.high + 1e-9:
             raise DataError(
-                f"Objective `{self.objective.name}` gave {value:g} on row {example.id}, outside its range"
-                f" [{self.objective.low:g}, {self.objective.high:g}].",
+                f"Objective `{objective.name}` gave {value:g} on row {example.id}, outside its range"
+                f" [{objective.low:g}, {objective.high:g}].",
                 hint="declare the objective's range, or mend the metric",
             )
-        return Score(min(max(value, self.objective.low), self.objective.high), parts)
+        return min(max(value, objective.low), objective.high)
+
+    def _measure(self, spec: MetricSpec) -> _Measure:
+        return _by_python(spec, self._program.root) if spec.body is None else self._expression(spec)
+
+    def _expression(self, spec: MetricSpec) -> _Measure:
+        has_judges = bool(self._program.graph.judges_of(spec.name))
+
+        async def measure(runtime: Runtime, example: Example, trace: Trace, seed: int) -> float | Failure:
+            pred = trace_record(trace) if spec.reads == "trace" else dict(trace.outputs or {})
+            value = await runtime.measure(
+                self._program, spec.name, example.values, pred, trace=trace, judge=self.objective.judge, seed=seed
+            )
+            if not isinstance(value, Failure):
+                return _number(spec, example, value)
+            if has_judges and value.kind != "tool":
+                return value
+            raise DataError(
+                f"Metric `{spec.name}` has no value on row {example.id}: {value.message}.", hint="mend the metric"
+            )
+
+        return measure
 
 
-def _measure(spec: MetricSpec, root: Path) -> Measure:
-    if spec.expression is not None:
-        evaluate = compile_expression(spec.expression)
+class _Measure(Protocol):
+    """The value of one metric on a row and a run: a number, or why a judge gave none."""
 
-        def by_expression(example: Example, trace: Trace) -> float:
-            try:
-                value = evaluate({spec.gold.name: example.values, spec.pred.name: trace.outputs})
-            except NoValue as problem:
-                raise DataError(f"Metric `{spec.name}` has no value on row {example.id}: {problem}.") from None
-            return _number(spec, example, value)
+    def __call__(
+        self, runtime: Runtime, example: Example, trace: Trace, seed: int, /
+    ) -> Awaitable[float | Failure]: ...
 
-        return by_expression
+
+def trace_record(trace: Trace) -> dict[str, Any]:
+    """`F.trace` as expressions see it: what came out and what it took."""
+    return {
+        "out": dict(trace.outputs or {}),
+        "calls": len(trace.calls),
+        "failed_calls": sum(call.failure is not None for call in trace.calls),
+        "prompt_tokens": trace.prompt_tokens,
+        "completion_tokens": trace.completion_tokens,
+        "seconds": trace.seconds,
+    }
+
+
+def _by_python(spec: MetricSpec, root: Path) -> _Measure:
     assert spec.python is not None
-    function = load_callable(spec.python, root)
+    function: Callable[..., Any] = load_callable(spec.python, root)
 
-    def by_python(example: Example, trace: Trace) -> float:
+    async def measure(runtime: Runtime, example: Example, trace: Trace, seed: int) -> float | Failure:
         pred = trace if spec.reads == "trace" else as_record(dict(trace.outputs or {}))
         try:
             value = function(as_record(dict(example.values)), pred)
         except LmgraphError:
             raise
         except Exception as error:
-            frames = traceback.extract_tb(error.__traceback__)
-            where = next((frame for frame in reversed(frames) if Path(frame.filename).is_relative_to(root)), frames[-1])
             raise DataError(
                 f"Metric `{spec.name}` raised {type(error).__name__}: {error}"
-                f" (at {where.filename}:{where.lineno}, on row {example.id}).",
+                f" (at {place_of(error, root)}, on row {example.id}).",
                 hint="mend the metric; it is called with the row and the flow's outputs",
             ) from error
         return _number(spec, example, value)
 
-    return by_python
+    return measure
 
 
 def _number(spec: MetricSpec, example: Example, value: Any) -> float:
@@ -99,39 +158,3 @@ def _number(spec: MetricSpec, example: Example, value: Any) -> float:
         f"Metric `{spec.name}` gave {got} on row {example.id}, expected a finite number or a bool.",
         hint="mend the metric",
     )
-
-
-def load_callable(reference: str, root: Path) -> Callable[..., Any]:
-    """The callable of `pkg.module:name`, from the program's own folder only.
-
-    Raises: ConfigError if the file or the name is not there, or importing it fails.
-    """
-    module_path, _, name = reference.partition(":")
-    module = _load_module(module_path, root, reference)
-    target = getattr(module, name, None)
-    if not callable(target):
-        raise ConfigError(f"`{reference}`: {module.__file__} has no callable `{name}`.", hint="check the name")
-    return target  # type: ignore[no-any-return]
-
-
-def _load_module(path: str, root: Path, reference: str) -> ModuleType:
-    """Import ``path`` under a name of this root's own, so that two programs may both have a `metrics.py`."""
-    prefix = f"lmgraph_program_{abs(hash(str(root))):x}"
-    if prefix not in sys.modules:
-        package = ModuleType(prefix)
-        package.__path__ = [str(root)]
-        sys.modules[prefix] = package
-    full = f"{prefix}.{path}"
-    try:
-        found = importlib.util.find_spec(full)
-        if found is None:
-            raise ConfigError(
-                f"`{reference}`: there is no {path.replace('.', '/')}.py in {root}.", hint="check the reference's path"
-            )
-        return importlib.import_module(full)
-    except LmgraphError:
-        raise
-    except Exception as error:
-        raise ConfigError(
-            f"`{reference}`: importing it raised {type(error).__name__}: {error}.", hint="mend the Python file"
-        ) from error

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from lmgraph.errors import DataError
 from lmgraph.evaluate.dataset import Example
 from lmgraph.evaluate.metric import Score
 from lmgraph.evaluate.task import Task
 from lmgraph.program.program import Program
 from lmgraph.runtime.parse import Decoding
+from lmgraph.runtime.run import EffectsPolicy
 from lmgraph.runtime.service import RunOptions, Runtime
-from lmgraph.runtime.trace import RunIdentity, Trace
+from lmgraph.runtime.trace import Failure, RunIdentity, Trace
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,11 @@ class RolloutPlan:
     step: int = 0
     concurrency: int = 128
     """Runs under way at once; engines form their own batches from them."""
+    effects: EffectsPolicy = "refuse"
+    """Whether the flow may call tools: many runs of a tool that acts are rarely meant."""
+    keep_unscored: bool = False
+    """Where a metric raises or gives no finite number: whether the rollout is kept, with a score that is not a number
+    and says why in ``Score.failed``, or the error is raised."""
 
 
 async def rollouts(
@@ -50,22 +58,31 @@ async def rollouts(
 ) -> list[Rollout]:
     """``plan.samples`` rollouts of each example, in the order of examples and samples whatever finished first.
 
-    Raises: DataError where a metric fails; BudgetExhausted; what Runtime.run raises. The rest is in the traces.
+    Raises: DataError where a metric fails and the plan keeps no such rollout; BudgetExhausted; ConfigError before the first call where the flow may call a
+    tool and the plan refuses it; what else Runtime.run raises. The rest is in the traces.
     """
     jobs = [(example, index) for example in examples for index in range(plan.samples)]
     results: list[Rollout | None] = [None] * len(jobs)
     queue = iter(enumerate(jobs))
-    await runtime.prepare(program, task.flow)
+    await runtime.prepare(program, task.flow, RunOptions(effects=plan.effects))
+    await task.scorer.prepare(runtime)
 
     async def work() -> None:
         for position, (example, index) in queue:
             identity = RunIdentity(plan.study, plan.phase, plan.step, example.id, index)
-            options = RunOptions(plan.decoding, plan.temperature, plan.seed, identity)
+            options = RunOptions(plan.decoding, plan.temperature, plan.seed, identity, plan.effects)
             trace = await runtime.run(program, task.inputs(program, example), flow=task.flow, options=options)
-            score = task.scorer.score(example, trace)
-            trace.reward = score.value
-            if runtime.store is not None:
-                runtime.store.set_reward(trace.run_id, score.value)
+            try:
+                score = await task.scorer.score(runtime, example, trace, seed=plan.seed)
+            except DataError as error:
+                if not plan.keep_unscored:
+                    raise
+                name = task.objective.name
+                score = Score(math.nan, {}, {name: Failure("value", error.message, name, name)})
+            else:
+                trace.reward = score.value
+                if runtime.store is not None:
+                    runtime.store.set_reward(trace.run_id, score.value, trace.judged)
             results[position] = rollout = Rollout(example, index, trace, score)
             if progress is not None:
                 progress(rollout)

@@ -33,9 +33,15 @@ class Task:
         return pick_split({key: list(rows) for key, rows in self.splits.items()}, name)
 
     def allows(self, program: Program, module: str, knob: Knob) -> bool:
-        """Whether an optimizer may change this part of the module: its own `optimize`, and the objective's list."""
+        """Whether an optimizer may change this part of the module: its own `optimize`, and the objective's list.
+
+        What is said of a module holds for the modules that its strategy made of it, such as `M.step`.
+        """
+        spec = program.graph.module(module)
+        declared = program.graph.module(spec.derived_from or module)
         knobs = self.objective.knobs
-        return program.graph.module(module).optimize and (not knobs or (module, knob) in knobs)
+        listed = not knobs or (declared.name, knob) in knobs or (module, knob) in knobs
+        return spec.optimize and declared.optimize and listed
 
     def inputs(self, program: Program, example: Example) -> dict[str, object]:
         """The row's fields that the flow takes."""

@@ -17,7 +17,7 @@ from lmgraph.graph.graph import Graph
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
-FORMAT = 1
+FORMAT = 2
 """Version of the JSON form. Raised when an older reader could misread a newer file."""
 
 
@@ -59,9 +59,10 @@ def load(text: str) -> Graph:
     """Raises: Corrupt if this is no graph; VersionMismatch if it is one of another format version."""
     try:
         data = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Corrupt(f"The graph is not JSON: {error}.", hint="compile the program again") from None
-    if not isinstance(data, dict) or not isinstance(data.get("format"), int) or "graph" not in data:
+    # A bool is an int to Python, and no version.
+    if not isinstance(data, dict) or type(data.get("format")) is not int or "graph" not in data:
         raise Corrupt(
             "This JSON is no lmgraph graph: it has no `format` and `graph`.", hint="compile the program again"
         )

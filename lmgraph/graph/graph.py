@@ -9,13 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeVar
 
-from lmgraph.graph.nodes import Expr, LmCall, Region, walk
+from lmgraph.graph.nodes import Expr, ExternCall, FlowCall, LmCall, Operand, Region
 from lmgraph.graph.types import EnumType, Field, PrivacyLabel, RecordType, Type
+from lmgraph.graph.walk import walk
 
 DEFAULT_LM = "default"
 """The LM of modules that name none: bound at run time."""
 
-Strategy = Literal["predict", "cot"]
+Strategy = Literal["predict", "cot", "react", "best_of"]
+ExternKind = Literal["tool", "retriever", "fn"]
 Knob = Literal["instruction", "demos", "weights"]
 
 
@@ -31,13 +33,24 @@ class LmSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class OutputCheck:
+    """A module's `assert` or `check`, asked of every output that parses."""
+
+    condition: Expr
+    """Over values named as the module's inputs and outputs; a name that both have means the output."""
+    message: str
+    required: bool
+    """True for `assert`: a false one is a failure, retried with the message shown where a retry is left."""
+
+
+@dataclass(frozen=True, slots=True)
 class ModuleSpec:
     """One LM step as the author declared it. Learned values of its parameters are in Params, not here."""
 
     name: str
     inputs: tuple[Field, ...]
     outputs: tuple[Field, ...]
-    """Without the reasoning field that the strategy `cot` puts first."""
+    """Without the reasoning field that thinking first (``reasons``) puts before them."""
     instruction: str
     """Dedented; empty where the author wrote none."""
     strategy: Strategy = "predict"
@@ -46,13 +59,49 @@ class ModuleSpec:
     temperature: float | None = None
     """None: the LM's."""
     retries: int = 0
-    """Calls made again, with the problem shown, where an output does not parse."""
+    """Calls made again, with the problem shown, where an output does not parse or an assert is false."""
     optimize: bool = True
     """False: no optimizer touches it."""
+    checks: tuple[OutputCheck, ...] = ()
+    reasons: bool = False
+    """Whether the model writes a reasoning field first: `cot`, or `best_of` samples of it."""
+    samples: int = 1
+    """`best_of`: how many outputs are drawn."""
+    select: str | None = None
+    """`best_of`: the fn that scores an output, or `vote`; None counts the checks that hold."""
+    tools: tuple[str, ...] = ()
+    """`react`: the externs it may call."""
+    max_steps: int = 0
+    """`react`: most tool calls before it must answer."""
+    derived_from: str | None = None
+    """The declared module that a strategy made this one for: `M` of `M.step`."""
 
     @property
     def output_type(self) -> RecordType:
         return RecordType(f"{self.name}.out", self.outputs)
+
+
+@dataclass(frozen=True, slots=True)
+class ExternSpec:
+    """Typed Python. Called with keyword arguments named as the inputs; what it gives back is checked."""
+
+    name: str
+    kind: ExternKind
+    inputs: tuple[Field, ...]
+    result: Type
+    """A record `name.out` where the outputs are named."""
+    python: str
+    """`module:callable`, resolved inside the program's own folder."""
+    description: str | None = None
+    """What a model reads of it under `react`."""
+    cache: bool = False
+    """Answers are remembered as long as the runtime lives."""
+    timeout: float | None = None
+    """Seconds; None waits."""
+    returns_at_most: Expr | None = None
+    """Most elements of the list it gives back, over its inputs by name; more is a failure."""
+    files: tuple[str, ...] = ()
+    """Files that its Python reads, relative to the program's folder: artifacts hold them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +139,7 @@ class DatasetSpec:
 
 @dataclass(frozen=True, slots=True)
 class MetricSpec:
-    """``gold`` and ``pred`` name the parameters; ``expression`` reads them as Ref values of those names."""
+    """``gold`` and ``pred`` name the parameters; ``body`` reads them as `metric/gold` and `metric/pred`."""
 
     name: str
     gold: Field
@@ -98,7 +147,8 @@ class MetricSpec:
     flow: str
     reads: Literal["out", "trace"]
     result: Type
-    expression: Expr | None = None
+    body: Region | None = None
+    """With one unnamed result. It may call modules: judges, counted and traced apart from the run's own calls."""
     python: str | None = None
     """`module:callable`, resolved inside the program's own folder."""
 
@@ -117,6 +167,37 @@ class ObjectiveSpec:
     """Range of the score; a run that fails scores ``low``."""
     knobs: tuple[tuple[str, Knob], ...] = ()
     """(module, what may change); empty means everything of every module that allows it."""
+    judge: str | None = None
+    """The LM of modules that metrics call and that name none."""
+
+
+@dataclass(frozen=True, slots=True)
+class StubSpec:
+    """Answers that a test gives in place of a module, extern or flow: one a call, the last one again and again."""
+
+    target: str
+    answers: tuple[tuple[Operand, ...], ...]
+    """Outputs by name, or one unnamed value; the expressions read nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class TestSpec:
+    """A declared test: a flow of its own, without inputs and outputs, whose asserts are what it tests. Tests are no
+    part of the graph: a program is the same with and without them."""
+
+    __test__ = False
+
+    title: str
+    flow: FlowSpec
+    stubs: tuple[StubSpec, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """Parameters learned as ``old`` are those of the module ``new``."""
+
+    old: str
+    new: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,11 +207,13 @@ class Graph:
     enums: tuple[EnumType, ...] = ()
     records: tuple[RecordType, ...] = ()
     lms: tuple[LmSpec, ...] = ()
+    externs: tuple[ExternSpec, ...] = ()
     modules: tuple[ModuleSpec, ...] = ()
     flows: tuple[FlowSpec, ...] = ()
     datasets: tuple[DatasetSpec, ...] = ()
     metrics: tuple[MetricSpec, ...] = ()
     objectives: tuple[ObjectiveSpec, ...] = ()
+    moved: tuple[Moved, ...] = ()
     entry: str | None = None
     """The flow that `run` runs where none is named: the first objective's, else the only one, else None."""
 
@@ -140,6 +223,9 @@ class Graph:
     def module(self, name: str) -> ModuleSpec:
         """Raises: KeyError."""
         return _find(self.modules, name)
+
+    def extern(self, name: str) -> ExternSpec:
+        return _find(self.externs, name)
 
     def flow(self, name: str) -> FlowSpec:
         return _find(self.flows, name)
@@ -153,10 +239,43 @@ class Graph:
     def objective(self, name: str) -> ObjectiveSpec:
         return _find(self.objectives, name)
 
+    def regions_of(self, flow: str) -> tuple[Region, ...]:
+        """The flow's body and those of the flows it calls, directly or not, each once."""
+        return self._called_from(self.flow(flow).body)
+
     def modules_of(self, flow: str) -> tuple[str, ...]:
-        """Names of the modules a flow calls, in source order, each once."""
-        calls = (node.module for node in walk(self.flow(flow).body) if isinstance(node, LmCall))
-        return tuple(dict.fromkeys(calls))
+        """Names of the modules that running the flow may call, each once, in source order."""
+        return self._names(self.regions_of(flow), LmCall)
+
+    def externs_of(self, flow: str) -> tuple[str, ...]:
+        """Names of the externs that running the flow may call, each once, in source order."""
+        return self._names(self.regions_of(flow), ExternCall)
+
+    def judges_of(self, metric: str) -> tuple[str, ...]:
+        """Names of the modules that the metric may call."""
+        body = self.metric(metric).body
+        return () if body is None else self._names(self._called_from(body), LmCall)
+
+    def _called_from(self, region: Region) -> tuple[Region, ...]:
+        found, waiting, seen = [region], [region], set[str]()
+        while waiting:
+            for node in walk(waiting.pop(0)):
+                if isinstance(node, FlowCall) and node.flow not in seen:
+                    seen.add(node.flow)
+                    body = self.flow(node.flow).body
+                    found.append(body)
+                    waiting.append(body)
+        return tuple(found)
+
+    @staticmethod
+    def _names(regions: tuple[Region, ...], kind: type[LmCall] | type[ExternCall]) -> tuple[str, ...]:
+        names = [
+            node.module if isinstance(node, LmCall) else node.extern
+            for region in regions
+            for node in walk(region)
+            if isinstance(node, LmCall | ExternCall) and isinstance(node, kind)
+        ]
+        return tuple(dict.fromkeys(names))
 
 
 class _Named(Protocol):

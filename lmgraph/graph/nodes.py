@@ -1,113 +1,64 @@
-"""Nodes and expressions of the dataflow graph, in SSA form with nested regions.
+"""Nodes of the dataflow graph, in SSA form with nested regions. Nothing here runs anything.
 
-Every node produces one value, named by the node's id. Operands are pure expressions over values that are in scope:
-parameters of the enclosing regions and nodes before this one. Nothing here runs anything.
+A node gives one value, named by its id, or several named results `id:name` (if and loop). Operands are expressions over
+values in scope: parameters of the enclosing regions, and nodes before this one. docs/decisions/0005 tells what regions,
+exits and failures mean; graph/walk.py answers questions about nodes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, NewType, TypeAlias
+from typing import Annotated, Literal, NewType, TypeAlias
 
-from lmgraph.graph.types import ByKind, Field, ListType, RecordType, Type
+from lmgraph.graph.expressions import IT as IT
+from lmgraph.graph.expressions import Apply as Apply
+from lmgraph.graph.expressions import ByKind
+from lmgraph.graph.expressions import Choose as Choose
+from lmgraph.graph.expressions import Const as Const
+from lmgraph.graph.expressions import Ensure as Ensure
+from lmgraph.graph.expressions import Expr as Expr
+from lmgraph.graph.expressions import FieldValue as FieldValue
+from lmgraph.graph.expressions import GetField as GetField
+from lmgraph.graph.expressions import GetItem as GetItem
+from lmgraph.graph.expressions import MakeList as MakeList
+from lmgraph.graph.expressions import MakeRecord as MakeRecord
+from lmgraph.graph.expressions import Operator as Operator
+from lmgraph.graph.expressions import Ref as Ref
+from lmgraph.graph.expressions import ValueId as ValueId
+from lmgraph.graph.expressions import references as references
+from lmgraph.graph.types import Field, ListType, RecordType, Type
 
 NodeId = NewType("NodeId", str)
 """A path `flow/region/binding`, fixed at lowering: `Triage/routed/Route`. Identity is a path, never a content hash."""
-
-ValueId = NewType("ValueId", str)
-"""The id of the node or region parameter that produces a value. A flow's inputs are `Flow/input`."""
-
-
-# -- expressions: pure, total, over plain values ----------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Const:
-    """A plain value: str, int, float, bool, None, or an enum's label."""
-
-    value: Any
-    kind: Literal["const"] = "const"
-
-
-@dataclass(frozen=True, slots=True)
-class Ref:
-    value: ValueId
-    kind: Literal["ref"] = "ref"
-
-
-@dataclass(frozen=True, slots=True)
-class GetField:
-    base: Expr
-    name: str
-    kind: Literal["field"] = "field"
-
-
-@dataclass(frozen=True, slots=True)
-class GetItem:
-    """`base[index]` of a list or map."""
-
-    base: Expr
-    index: Expr
-    kind: Literal["item"] = "item"
-
-
-@dataclass(frozen=True, slots=True)
-class MakeList:
-    items: tuple[Expr, ...]
-    kind: Literal["list"] = "list"
-
-
-@dataclass(frozen=True, slots=True)
-class FieldValue:
-    name: str
-    value: Expr
-
-
-@dataclass(frozen=True, slots=True)
-class MakeRecord:
-    record: str
-    """Name of the record type, for messages."""
-    fields: tuple[FieldValue, ...]
-    kind: Literal["record"] = "record"
-
-
-Operator = Literal[
-    "+", "-", "*", "/", "==", "!=", "<", "<=", ">", ">=", "in", "not in", "and", "or", "not", "neg", "len"
-]
-
-
-@dataclass(frozen=True, slots=True)
-class Apply:
-    """An operator on its operands. `and` and `or` do not evaluate their right side without need."""
-
-    operator: Operator
-    operands: tuple[Expr, ...]
-    kind: Literal["apply"] = "apply"
-
-
-@dataclass(frozen=True, slots=True)
-class Choose:
-    """`if condition then when_true else when_false`; only the chosen side is evaluated."""
-
-    condition: Expr
-    when_true: Expr
-    when_false: Expr
-    kind: Literal["choose"] = "choose"
-
-
-Expr: TypeAlias = Annotated[
-    Const | Ref | GetField | GetItem | MakeList | MakeRecord | Apply | Choose, ByKind()
-]
-
-
-# -- nodes -----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Operand:
     name: str
     value: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A value that a region is given, or that an if or loop gives."""
+
+    id: ValueId
+    field: Field
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """Nodes in a topological order, the order of the source. ``results`` are what the region yields: a flow's named
+    outputs, the variables an if or loop changes, or one unnamed (name "") value. Bodies of flows, metrics and loops
+    have ``parameters``: a loop's are its index, if it has one, and what it carries. A map's element and the message of
+    a catch stand on their nodes."""
+
+    parameters: tuple[Parameter, ...]
+    nodes: tuple[Node, ...]
+    results: tuple[Operand, ...]
+
+
+# -- calls -----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +73,31 @@ class LmCall:
 
 
 @dataclass(frozen=True, slots=True)
+class ExternCall:
+    """One call of Python: an `fn` is pure, a `retriever` reads, a `tool` may act."""
+
+    id: NodeId
+    extern: str
+    arguments: tuple[Operand, ...]
+    type: Type
+    kind: Literal["fn.call", "retrieve", "tool.call"]
+
+
+@dataclass(frozen=True, slots=True)
+class FlowCall:
+    """Another flow's body run in place; its call keys start with this node's key. Flows do not call themselves."""
+
+    id: NodeId
+    flow: str
+    arguments: tuple[Operand, ...]
+    type: RecordType
+    kind: Literal["flow.call"] = "flow.call"
+
+
+# -- values ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
 class ExprNode:
     """A named pure value."""
 
@@ -132,88 +108,125 @@ class ExprNode:
 
 
 @dataclass(frozen=True, slots=True)
+class ReleaseNode:
+    """A private value that the author declares fit for public eyes."""
+
+    id: NodeId
+    expression: Expr
+    reason: str
+    type: Type
+    kind: Literal["release"] = "release"
+
+
+@dataclass(frozen=True, slots=True)
+class CheckNode:
+    """`assert` fails the run where its condition is false; `check` is recorded only. Its value is the condition's."""
+
+    id: NodeId
+    condition: Expr
+    message: str
+    kind: Literal["assert", "check"]
+
+
+# -- regions ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
 class MapNode:
-    """The parallel map. ``body`` has one parameter, the element, and one result; where ``condition`` (over the
-    element and outer values) is false the element is left out. Indices in call keys count the elements of ``items``."""
+    """The parallel map: ``body``, with one unnamed result, for each element of ``items`` for which ``condition`` (one
+    unnamed bool) is true. Indices in call keys count the elements of ``items``, those left out included."""
 
     id: NodeId
     items: Expr
-    condition: Expr | None
+    element: Parameter
+    condition: Region | None
     body: Region
     type: ListType
     kind: Literal["map"] = "map"
 
 
-Node: TypeAlias = Annotated[LmCall | ExprNode | MapNode, ByKind()]
+@dataclass(frozen=True, slots=True)
+class IfNode:
+    """One of two regions. Both yield ``results`` in this order; a conditional expression has one, named as the node."""
+
+    id: NodeId
+    condition: Expr
+    then: Region
+    otherwise: Region
+    results: tuple[Parameter, ...]
+    kind: Literal["if"] = "if"
 
 
 @dataclass(frozen=True, slots=True)
-class Parameter:
-    """A value a region is given."""
+class Carried:
+    """A variable that a loop changes."""
 
-    id: ValueId
-    field: Field
+    parameter: Parameter
+    """Its value at the start of an iteration, as the body sees it."""
+    initial: Expr
 
 
 @dataclass(frozen=True, slots=True)
-class Region:
-    """Nodes in a topological order, the order of the source. ``results`` are what the region yields: a flow's named
-    outputs, or the one unnamed (name "") result of a map's body."""
+class LoopNode:
+    """``body`` again and again, ``limit`` times at most. The body yields the next value of each carried variable, in
+    this order; ``results`` are their values when the loop ends."""
 
-    parameters: tuple[Parameter, ...]
-    nodes: tuple[Node, ...]
+    id: NodeId
+    limit: int
+    index: Parameter | None
+    """Counts iterations from 0."""
+    carried: tuple[Carried, ...]
+    body: Region
+    results: tuple[Parameter, ...]
+    kind: Literal["loop"] = "loop"
+
+
+@dataclass(frozen=True, slots=True)
+class ExitIf:
+    """Where ``condition`` is true the loop ``loop`` ends here with ``results`` as the values of its carried variables.
+    It stands in the loop's body, or in ifs inside it; nodes after it wait for it."""
+
+    id: NodeId
+    condition: Expr
+    loop: NodeId
     results: tuple[Operand, ...]
+    kind: Literal["exit_if"] = "exit_if"
 
 
-def references(expression: Expr) -> Iterator[ValueId]:
-    """Every value the expression reads, in order, repeats included."""
-    match expression:
-        case Const():
-            return
-        case Ref(value=value):
-            yield value
-        case GetField(base=base):
-            yield from references(base)
-        case GetItem(base=base, index=index):
-            yield from references(base)
-            yield from references(index)
-        case MakeList(items=items):
-            for item in items:
-                yield from references(item)
-        case MakeRecord(fields=fields):
-            for field in fields:
-                yield from references(field.value)
-        case Apply(operands=operands):
-            for operand in operands:
-                yield from references(operand)
-        case Choose(condition=condition, when_true=when_true, when_false=when_false):
-            yield from references(condition)
-            yield from references(when_true)
-            yield from references(when_false)
+@dataclass(frozen=True, slots=True)
+class Return:
+    """The flow ends here with these outputs. It is the last node of a region inside an if; the return at the end of a
+    flow is the results of its body."""
+
+    id: NodeId
+    results: tuple[Operand, ...]
+    kind: Literal["return"] = "return"
 
 
-def node_references(node: Node) -> Iterator[ValueId]:
-    """Every value from outside that the node reads, those read inside its region included."""
-    match node:
-        case LmCall(arguments=arguments):
-            for argument in arguments:
-                yield from references(argument.value)
-        case ExprNode(expression=expression):
-            yield from references(expression)
-        case MapNode(items=items, condition=condition, body=body):
-            yield from references(items)
-            inside = {parameter.id for parameter in body.parameters} | {ValueId(inner.id) for inner in body.nodes}
-            if condition is not None:
-                yield from (value for value in references(condition) if value not in inside)
-            for inner in body.nodes:
-                yield from (value for value in node_references(inner) if value not in inside)
-            for result in body.results:
-                yield from (value for value in references(result.value) if value not in inside)
+@dataclass(frozen=True, slots=True)
+class CatchNode:
+    """The unnamed result of ``body``, or of ``fallback`` where the body fails. ``message`` is the failure's text."""
+
+    id: NodeId
+    body: Region
+    message: Parameter | None
+    fallback: Region
+    type: Type
+    kind: Literal["catch"] = "catch"
 
 
-def walk(region: Region) -> Iterator[Node]:
-    """Every node of the region and of the regions inside it, in source order."""
-    for node in region.nodes:
-        yield node
-        if isinstance(node, MapNode):
-            yield from walk(node.body)
+Node: TypeAlias = Annotated[
+    LmCall
+    | ExternCall
+    | FlowCall
+    | ExprNode
+    | ReleaseNode
+    | CheckNode
+    | MapNode
+    | IfNode
+    | LoopNode
+    | ExitIf
+    | Return
+    | CatchNode,
+    ByKind(),
+]

@@ -1,66 +1,88 @@
-"""A flow as a networkx graph, for drawing and for questions about paths. The only networkx import of the project.
+"""A flow as a networkx graph, for questions about paths. The only networkx import of the project.
 
-Whoever imports this module pays for networkx, so only drawing does; verify.py and the compiler do without.
+Whoever imports this module pays for networkx; verify.py, pictures and the compiler do without. waits.py says what the
+vertices and edges are.
 """
 
 from __future__ import annotations
 
-from networkx import DiGraph, dag_longest_path
+from dataclasses import dataclass
 
-from lmgraph.graph.graph import Graph
-from lmgraph.graph.nodes import Expr, ExprNode, LmCall, MapNode, Region, references, walk
+from networkx import DiGraph, dag_longest_path, topological_sort
 
-
-def result_of(flow: str) -> str:
-    """The vertex that stands for what the flow gives back. No value has such an id."""
-    return f"{flow}/(return)"
+from lmgraph.graph.effects import acting_flows
+from lmgraph.graph.graph import FlowSpec, Graph
+from lmgraph.graph.nodes import FlowCall, LmCall
+from lmgraph.graph.waits import head_of as head_of
+from lmgraph.graph.waits import result_of as result_of
+from lmgraph.graph.waits import waits_of
+from lmgraph.graph.walk import walk
 
 
 def to_networkx(graph: Graph, flow: str) -> DiGraph[str]:
-    """Values of the flow as vertices, those inside maps included; an edge goes from each value to what reads it.
+    """The flow's vertices in source order, those inside its regions included, and who waits for whom.
 
-    What a map runs over leads to its element, what its body yields leads to the map. Vertices come in source order
-    and the vertex `result_of(flow)` is the last.
+    Edges have a ``kind``, `data` or `control`. The vertex `result_of(flow)` is the last.
 
     Raises: KeyError for an unknown flow.
     """
-    body = graph.flow(flow).body
-    drawn: DiGraph[str] = DiGraph()
-    _add(drawn, body)
-    _read(drawn, result_of(flow), [result.value for result in body.results])
-    return drawn
+    return _drawn(graph.flow(flow), acting_flows(graph))
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """The longest chain of LM calls of a flow that wait for one another: what bounds its time."""
+
+    steps: tuple[str, ...]
+    """Ids of LM calls, and of calls of flows that call LMs."""
+    calls: int
+    """How many LM calls that are, those of called flows included. A loop's body counts once."""
 
 
 def critical_path(graph: Graph, flow: str) -> tuple[str, ...]:
-    """The LM calls on the longest chain of calls that wait for one another: what bounds the flow's time."""
-    drawn = to_networkx(graph, flow)
-    calls = {node.id for node in walk(graph.flow(flow).body) if isinstance(node, LmCall)}
+    """The steps of the flow's longest chain, in a graph that verify accepts.
+
+    Raises: KeyError for an unknown flow.
+    """
+    return critical_paths(graph)[flow].steps
+
+
+def critical_paths(graph: Graph) -> dict[str, Chain]:
+    """The longest chain of each flow, in a graph that verify accepts."""
+    flows = {flow.name: flow for flow in graph.flows}
+    calls: DiGraph[str] = DiGraph()
+    for flow in graph.flows:
+        calls.add_node(flow.name)
+        calls.add_edges_from((flow.name, node.flow) for node in walk(flow.body) if isinstance(node, FlowCall))
+    acting = acting_flows(graph)
+    chains: dict[str, Chain] = {}
+    for name in reversed(list(topological_sort(calls))):
+        chains[name] = _chain(flows[name], acting, chains)
+    return chains
+
+
+def _chain(flow: FlowSpec, acting: frozenset[str], known: dict[str, Chain]) -> Chain:
+    drawn = _drawn(flow, acting)
+    counted: dict[str, int] = {}
+    for node in walk(flow.body):
+        if isinstance(node, LmCall):
+            counted[node.id] = 1
+        elif isinstance(node, FlowCall) and known[node.flow].calls:
+            counted[node.id] = known[node.flow].calls
     for _, target, data in drawn.edges(data=True):
-        data["calls"] = int(target in calls)
-    for call in calls:
-        if drawn.in_degree(call) == 0:
-            drawn.add_edge("", call, calls=1)
-    return tuple(value for value in dag_longest_path(drawn, weight="calls") if value in calls)
+        data["calls"] = counted.get(target, 0)
+    for step, number in counted.items():
+        # An edge holds the weight of its target: the first step of a chain needs one too.
+        if drawn.in_degree(step) == 0:
+            drawn.add_edge("", step, calls=number)
+    steps = tuple(value for value in dag_longest_path(drawn, weight="calls") if value in counted)
+    return Chain(steps, sum(counted[step] for step in steps))
 
 
-def _add(drawn: DiGraph[str], region: Region) -> None:
-    drawn.add_nodes_from(parameter.id for parameter in region.parameters)
-    for node in region.nodes:
-        match node:
-            case LmCall(id=id, arguments=arguments):
-                _read(drawn, id, [argument.value for argument in arguments])
-            case ExprNode(id=id, expression=expression):
-                _read(drawn, id, [expression])
-            case MapNode(id=id, items=items, condition=condition, body=body):
-                element = body.parameters[0].id
-                _read(drawn, element, [items] if condition is None else [items, condition])
-                _add(drawn, body)
-                _read(drawn, id, [result.value for result in body.results])
-                if drawn.in_degree(id) == 0:
-                    drawn.add_edge(element, id)
-
-
-def _read(drawn: DiGraph[str], reader: str, expressions: list[Expr]) -> None:
-    drawn.add_node(reader)
-    for expression in expressions:
-        drawn.add_edges_from((source, reader) for source in references(expression) if source != reader)
+def _drawn(flow: FlowSpec, acting: frozenset[str]) -> DiGraph[str]:
+    waits = waits_of(flow.body, flow.name, acting)
+    drawn: DiGraph[str] = DiGraph()
+    drawn.add_nodes_from(waits.vertices)
+    for (source, target), kind in waits.edges.items():
+        drawn.add_edge(source, target, kind=kind)
+    return drawn

@@ -9,21 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeAlias
 
+from lmgraph.graph.expressions import ByKind, Expr
+
 PrivacyLabel = Literal["public", "private"]
 ScalarName = Literal["str", "int", "float", "bool", "null"]
-
-
-@dataclass(frozen=True, slots=True)
-class ByKind:
-    """Marks a union whose members are told apart by their ``kind``, for the reader of dump.py.
-
-    Without it each member would be tried in turn, at every level: exponential in the depth of an expression.
-    """
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
-        from pydantic import Discriminator
-
-        return handler.generate_schema(Annotated[source, Discriminator("kind")])
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +103,16 @@ class UnionType:
 
 
 @dataclass(frozen=True, slots=True)
+class Constraint:
+    """What a field's value must meet: `where 0.0 <= it <= 1.0`."""
+
+    condition: Expr
+    """Over `it` alone; a bool."""
+    text: str
+    """As the author wrote it: messages show it, and prompts."""
+
+
+@dataclass(frozen=True, slots=True)
 class Field:
     """A named, typed place in a record or signature."""
 
@@ -124,6 +123,7 @@ class Field:
     default: Any = None
     """A plain value (module docstring); only with ``has_default``. Equality only: never hashed."""
     label: PrivacyLabel = "public"
+    constraint: Constraint | None = None
 
     def __hash__(self) -> int:
         return hash((self.name, self.type))

@@ -1,193 +1,201 @@
 """Checks that a graph holds together. A graph that does not is a bug of ours, never the author's fault.
 
-Run after lowering, after every pass, and on graphs that were read from a file.
+Run after lowering, after every pass, and on graphs that were read from a file. Takes time linear in the graph's size.
+What a node must be is in verify_flow.py, what a type must be in verify_types.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import NoReturn, Protocol, TypeVar
+from collections.abc import Sequence
 
-from lmgraph.errors import GraphInvariantError
-from lmgraph.graph.graph import FlowSpec, Graph, ModuleSpec
-from lmgraph.graph.nodes import Expr, ExprNode, LmCall, MapNode, Operand, Region, ValueId, references, walk
-from lmgraph.graph.types import (
-    EnumType,
-    Field,
-    ListType,
-    MapType,
-    OptionalType,
-    RecordType,
-    Type,
-    UnionType,
+from lmgraph.graph.graph import (
+    DatasetSpec,
+    ExternSpec,
+    Graph,
+    MetricSpec,
+    ModuleSpec,
+    ObjectiveSpec,
+    StubSpec,
+    TestSpec,
 )
+from lmgraph.graph.types import ListType, RecordType
+from lmgraph.graph.verify_flow import FlowChecks
+from lmgraph.graph.verify_parts import Parts, fail, in_scope, member, names, ordered, parts_of, unique
+from lmgraph.graph.verify_types import KnownTypes
 
 
 def verify(graph: Graph) -> None:
     """Raises: GraphInvariantError naming the first thing that is wrong."""
-    for part in ("enums", "records", "lms", "modules", "flows", "datasets", "metrics", "objectives"):
-        names = [one.name for one in getattr(graph, part)]
-        if names != sorted(set(names)):
-            _fail(f"{part} are not unique and ordered by name: {names}")
-    _verify_types(graph)
+    for part in ("enums", "records", "lms", "externs", "modules", "flows", "datasets", "metrics", "objectives"):
+        ordered((one.name for one in getattr(graph, part)), part)
+    parts = parts_of(graph)
+    types = KnownTypes(graph, parts)
+    for extern in graph.externs:
+        _extern(extern)
     for module in graph.modules:
-        _member(module.lm, graph.lms, f"lm of module {module.name}")
-        _unique((field.name for field in module.inputs), f"inputs of module {module.name}")
-        _unique((field.name for field in module.outputs), f"outputs of module {module.name}")
-    seen: set[str] = set()
+        _module(module, parts)
+    checks = FlowChecks(parts, types)
     for flow in graph.flows:
-        _verify_flow(flow, graph, seen)
-    _verify_scoring(graph)
-    if graph.entry is not None:
-        _member(graph.entry, graph.flows, "entry flow")
-
-
-def _verify_flow(flow: FlowSpec, graph: Graph, seen: set[str]) -> None:
-    expected = tuple((f"{flow.name}/{field.name}", field) for field in flow.inputs)
-    if tuple((parameter.id, parameter.field) for parameter in flow.body.parameters) != expected:
-        _fail(f"parameters of flow {flow.name} are not its inputs")
-    _same_names(flow.body.results, flow.outputs, f"results of flow {flow.name}")
-    _verify_region(flow.body, graph, frozenset(), seen)
-
-
-def _verify_region(region: Region, graph: Graph, outer: frozenset[ValueId], seen: set[str]) -> None:
-    scope = set(outer)
-    for parameter in region.parameters:
-        _new(parameter.id, seen)
-        scope.add(parameter.id)
-    for node in region.nodes:
-        _new(node.id, seen)
-        match node:
-            case LmCall():
-                module = _member(node.module, graph.modules, f"module of {node.id}")
-                _same_names(node.arguments, module.inputs, f"arguments of {node.id}")
-                for argument in node.arguments:
-                    _in_scope(argument.value, scope, node.id)
-                if node.type != module.output_type:
-                    _fail(f"{node.id} does not have the type of its module's outputs")
-            case ExprNode():
-                _in_scope(node.expression, scope, node.id)
-            case MapNode():
-                _in_scope(node.items, scope, node.id)
-                if len(node.body.parameters) != 1 or [result.name for result in node.body.results] != [""]:
-                    _fail(f"the body of {node.id} must have one parameter and one unnamed result")
-                if node.condition is not None:
-                    _in_scope(node.condition, scope | {node.body.parameters[0].id}, node.id)
-                _verify_region(node.body, graph, frozenset(scope), seen)
-        scope.add(ValueId(node.id))
-    for result in region.results:
-        _in_scope(result.value, scope, f"result {result.name!r}")
-
-
-def _verify_scoring(graph: Graph) -> None:
+        checks.flow(flow)
     for metric in graph.metrics:
-        flow = _member(metric.flow, graph.flows, f"flow of metric {metric.name}")
-        if metric.reads == "out" and metric.pred.type != flow.output_type:
-            _fail(f"metric {metric.name} does not read the outputs of {flow.name}")
-        if (metric.expression is None) == (metric.python is None):
-            _fail(f"metric {metric.name} needs an expression or a Python reference, and not both")
-        if metric.expression is not None:
-            names = {ValueId(metric.gold.name), ValueId(metric.pred.name)}
-            _in_scope(metric.expression, names, f"metric {metric.name}")
-    for objective in graph.objectives:
-        _member(objective.flow, graph.flows, f"flow of objective {objective.name}")
-        _member(objective.data, graph.datasets, f"data of objective {objective.name}")
-        for name in objective.metrics:
-            if _member(name, graph.metrics, f"metric of objective {objective.name}").flow != objective.flow:
-                _fail(f"metric {name} of objective {objective.name} scores another flow")
-        if not objective.metrics or len(objective.metrics) != len(objective.weights):
-            _fail(f"objective {objective.name} needs one weight for each metric")
-        if not objective.low < objective.high:
-            _fail(f"objective {objective.name} has an empty range")
-        for module, _ in objective.knobs:
-            _member(module, graph.modules, f"knob of objective {objective.name}")
-
-
-# -- types -----------------------------------------------------------------------------------------------------------
-
-
-def _verify_types(graph: Graph) -> None:
-    """Enums and records anywhere in the graph are the declared ones, or outputs of a module or flow."""
-    owners: list[ModuleSpec | FlowSpec] = [*graph.modules, *graph.flows]
-    types: list[EnumType | RecordType] = [*graph.enums, *graph.records, *(owner.output_type for owner in owners)]
-    declared: dict[str, EnumType | RecordType] = {one.name: one for one in types}
-    for enum in graph.enums:
-        _unique((member.name for member in enum.members), f"members of enum {enum.name}")
-        _unique(enum.labels, f"labels of enum {enum.name}")
-        if not enum.members:
-            _fail(f"enum {enum.name} has no member")
-    for record in graph.records:
-        _known_fields(record.fields, declared, record.name)
-    for owner in owners:
-        _known_fields((*owner.inputs, *owner.outputs), declared, owner.name)
-    for flow in graph.flows:
-        for node in walk(flow.body):
-            _known(node.type, declared, node.id)
+        _metric(metric, parts, types)
+        checks.metric(metric)
+    checks.no_cycle()
     for dataset in graph.datasets:
-        _known(dataset.record, declared, dataset.name)
-    for metric in graph.metrics:
-        _known_fields((metric.gold, metric.pred), declared, metric.name)
+        _dataset(dataset, types)
+    for objective in graph.objectives:
+        _objective(objective, parts)
+    ordered((moved.old for moved in graph.moved), "names that moved")
+    for moved in graph.moved:
+        member(moved.new, parts.modules, f"new name of {moved.old}")
+        if moved.old in parts.modules:
+            fail(f"{moved.old} moved, and is still there")
+    if graph.entry is not None:
+        member(graph.entry, parts.flows, "entry flow")
 
 
-def _known_fields(fields: Iterable[Field], declared: dict[str, EnumType | RecordType], owner: str) -> None:
-    for field in fields:
-        _known(field.type, declared, f"{owner}.{field.name}")
+def verify_tests(graph: Graph, tests: Sequence[TestSpec]) -> None:
+    """Raises: GraphInvariantError where a test does not fit the graph, which was verified before."""
+    parts = parts_of(graph)
+    types = KnownTypes(graph, parts)
+    for test in tests:
+        if test.flow.inputs or test.flow.outputs:
+            fail(f"the flow of test {test.title!r} has inputs or outputs")
+        FlowChecks(parts, types).flow(test.flow)
+        for stub in test.stubs:
+            _stub(stub, parts)
 
 
-def _known(found: Type, declared: dict[str, EnumType | RecordType], where: str) -> None:
-    match found:
-        case EnumType(name=name) | RecordType(name=name):
-            if declared.get(name) != found:
-                _fail(f"the type {name} of {where} is not declared, or differently")
-        case ListType(element=inner) | OptionalType(inner=inner) | MapType(value=inner):
-            _known(inner, declared, where)
-        case UnionType(options=options):
-            for option in options:
-                _known(option, declared, where)
-        case _:
-            return
+def verify_test(graph: Graph, test: TestSpec) -> None:
+    """As `verify_tests`, for one."""
+    verify_tests(graph, (test,))
 
 
-# -- parts -----------------------------------------------------------------------------------------------------------
+# -- modules and externs ---------------------------------------------------------------------------------------------
 
 
-class _Named(Protocol):
-    @property
-    def name(self) -> str: ...
+def _module(module: ModuleSpec, parts: Parts) -> None:
+    what = f"module {module.name}"
+    member(module.lm, parts.lms, f"lm of {what}")
+    told = {field.name for field in (*module.inputs, *module.outputs)}
+    for check in module.checks:
+        in_scope(check.condition, told, f"a check of {what}")
+    for tool in module.tools:
+        member(tool, parts.externs, f"tool of {what}")
+    unique(module.tools, f"tools of {what}")
+    if module.strategy == "react" and (not module.tools or module.max_steps < 1):
+        fail(f"{what} reacts without tools or steps")
+    if module.samples < 1 or (module.samples > 1 and module.strategy != "best_of"):
+        fail(f"{what} draws {module.samples} samples as {module.strategy}")
+    if module.select not in (None, "vote") and member(module.select, parts.externs, f"selector of {what}").kind != "fn":
+        fail(f"the selector {module.select} of {what} is no fn")
+    if module.max_tokens < 1 or module.retries < 0 or module.max_steps < 0:
+        fail(f"{what} has a limit below what it may be")
+    if module.derived_from is not None:
+        member(module.derived_from, parts.modules, f"declared module of {what}")
+        if not module.name.startswith(f"{module.derived_from}."):
+            fail(f"{what} is not named after {module.derived_from}, which it is derived from")
 
 
-_Part = TypeVar("_Part", bound=_Named)
+def _extern(extern: ExternSpec) -> None:
+    what = f"{extern.kind} {extern.name}"
+    _python(extern.python, what)
+    for path in extern.files:
+        _path(path, what)
+    if extern.timeout is not None and not extern.timeout > 0:
+        fail(f"{what} has no time")
+    if extern.returns_at_most is not None:
+        in_scope(extern.returns_at_most, {field.name for field in extern.inputs}, f"the bound of {what}")
+        if not isinstance(extern.result, ListType):
+            fail(f"{what} gives back no list, and has a bound for it")
 
 
-def _fail(message: str) -> NoReturn:
-    raise GraphInvariantError(message)
+# -- scoring ---------------------------------------------------------------------------------------------------------
 
 
-def _member(name: str, parts: Iterable[_Part], what: str) -> _Part:
-    for part in parts:
-        if part.name == name:
-            return part
-    _fail(f"{what}: there is no {name!r}")
+def _metric(metric: MetricSpec, parts: Parts, types: KnownTypes) -> None:
+    what = f"metric {metric.name}"
+    flow = member(metric.flow, parts.flows, f"flow of {what}")
+    types.field(metric.gold, what)
+    types.known(metric.result, f"the result of {what}")
+    if metric.reads == "out":
+        types.field(metric.pred, what)
+        if metric.pred.type != parts.flow_outputs[flow.name]:
+            fail(f"{what} does not read the outputs of {flow.name}")
+    elif not isinstance(metric.pred.type, RecordType) or metric.pred.type.name != f"{flow.name}.trace":
+        fail(f"{what} does not read the trace of {flow.name}")
+    else:
+        types.fields(metric.pred.type.fields, f"the trace that {what} reads")
+    if (metric.body is None) == (metric.python is None):
+        fail(f"{what} needs a body or a Python reference, and not both")
+    if metric.python is not None:
+        _python(metric.python, what)
 
 
-def _in_scope(expression: Expr, scope: Iterable[ValueId], where: str) -> None:
-    for value in references(expression):
-        if value not in scope:
-            _fail(f"{where} reads {value}, which is not in scope there")
+def _dataset(dataset: DatasetSpec, types: KnownTypes) -> None:
+    what = f"dataset {dataset.name}"
+    types.known(dataset.record, what)
+    _path(dataset.path, what)
+    unique((split.name for split in dataset.splits), f"splits of {what}")
+    for split in dataset.splits:
+        if sum(one is not None for one in (split.share, split.count, split.path)) != 1:
+            fail(f"split {split.name} of {what} needs one of a share, a count and a path")
+        if split.share is not None and not 0 < split.share <= 1:
+            fail(f"split {split.name} of {what} has a share outside its range")
+        if split.path is not None:
+            _path(split.path, f"split {split.name} of {what}")
 
 
-def _same_names(operands: tuple[Operand, ...], fields: tuple[Field, ...], what: str) -> None:
-    if [operand.name for operand in operands] != [field.name for field in fields]:
-        _fail(f"{what} are {[operand.name for operand in operands]}, not {[field.name for field in fields]}")
+def _objective(objective: ObjectiveSpec, parts: Parts) -> None:
+    what = f"objective {objective.name}"
+    member(objective.flow, parts.flows, f"flow of {what}")
+    member(objective.data, parts.datasets, f"data of {what}")
+    for name in objective.metrics:
+        if member(name, parts.metrics, f"metric of {what}").flow != objective.flow:
+            fail(f"metric {name} of {what} scores another flow")
+    if not objective.metrics or len(objective.metrics) != len(objective.weights):
+        fail(f"{what} needs one weight for each metric")
+    if not objective.low < objective.high:
+        fail(f"{what} has an empty range")
+    for module, _ in objective.knobs:
+        member(module, parts.modules, f"knob of {what}")
+    if objective.judge is not None:
+        member(objective.judge, parts.lms, f"judge of {what}")
 
 
-def _new(id: str, seen: set[str]) -> None:
-    if id in seen:
-        _fail(f"two values have the id {id}")
-    seen.add(id)
+# -- files -----------------------------------------------------------------------------------------------------------
 
 
-def _unique(names: Iterable[str], what: str) -> None:
-    listed = list(names)
-    if len(set(listed)) != len(listed):
-        _fail(f"{what} are not unique: {listed}")
+def _path(path: str, what: str) -> None:
+    if not path or path.startswith("/") or ".." in path.split("/"):
+        fail(f"{what} names {path!r}, which is no path inside the program's folder")
+
+
+def _python(reference: str, what: str) -> None:
+    module, colon, function = reference.partition(":")
+    if not (module and colon and function):
+        fail(f"{what} names {reference!r}, which is no `module:callable`")
+
+
+# -- tests -----------------------------------------------------------------------------------------------------------
+
+
+def _stub(stub: StubSpec, parts: Parts) -> None:
+    what = f"stub of {stub.target}"
+    if stub.target in parts.modules:
+        outputs: RecordType | None = parts.module_outputs[stub.target]
+    elif stub.target in parts.flows:
+        outputs = parts.flow_outputs[stub.target]
+    else:
+        result = member(stub.target, parts.externs, what).result
+        outputs = result if isinstance(result, RecordType) else None
+    if not stub.answers:
+        fail(f"the {what} has no answer")
+    for answer in stub.answers:
+        for operand in answer:
+            in_scope(operand.value, (), f"an answer of the {what}")
+        if [operand.name for operand in answer] == [""]:
+            continue
+        if outputs is None:
+            fail(f"an answer of the {what} names outputs, which it has none of")
+        names(answer, tuple(field.name for field in outputs.fields), f"outputs of an answer of the {what}")

@@ -23,6 +23,7 @@ from lmgraph.program.params import params_hash
 from lmgraph.program.program import Program, graph_hash
 from lmgraph.runtime.limits import Budget, Meter
 from lmgraph.runtime.parse import Decoding
+from lmgraph.runtime.run import EffectsPolicy
 from lmgraph.runtime.seeds import derive_seed
 from lmgraph.runtime.service import Runtime
 
@@ -88,6 +89,7 @@ async def optimize(
     decoding: Decoding | None = None,
     dev_limit: int | None = None,
     fresh: bool = False,
+    allow_effects: bool = False,
     command: str = "",
     status: StatusFunction | None = None,
 ) -> OptimizeRun:
@@ -95,7 +97,8 @@ async def optimize(
 
     An unfinished study of the same program, data, stages, seed and models in ``study_folder`` is continued. When the
     budget ends, what was found until then is written. Stages are compared under one ``decoding``; None is strict where
-    a stage trains weights, which it does on free samples, and constrained elsewhere.
+    a stage trains weights, which it does on free samples, and constrained elsewhere. A flow that may call a tool is
+    refused unless ``allow_effects``.
     Raises: ConfigError and PluginError before any call is made;
     OptimizeError; DataError where a metric fails.
     """
@@ -107,10 +110,9 @@ async def optimize(
         trains = any(getattr(optimizer, "trains_weights", False) for _, optimizer, _ in optimizers)
         decoding = "strict" if trains else "constrained"
     dev = list(task.dev[:dev_limit])
-    models = ",".join(
-        "/".join(runtime.bindings.resolve(program.graph, lm))
-        for lm in sorted({module.lm for module in program.graph.modules})
-    )
+    judge = task.objective.judge
+    lms = {module.lm for module in program.graph.modules} | ({judge} if judge is not None else set())
+    models = ",".join("/".join(runtime.bindings.resolve(program.graph, lm)) for lm in sorted(lms))
     key = study_key(program, task, stages, seed=seed, decoding=decoding, models=models, dev_limit=dev_limit)
     study = Study.open(study_folder, key, fresh=fresh)
     resumed = study.resumed
@@ -123,7 +125,8 @@ async def optimize(
     runtime.meter = Meter(
         budget, calls=before.get("calls", 0), tokens=before.get("tokens", 0), seconds=before.get("seconds", 0.0)
     )
-    run = _Composition(program, runtime, task, study, dev, seed, decoding, status)
+    effects: EffectsPolicy = "allow" if allow_effects else "refuse"
+    run = _Composition(program, runtime, task, study, dev, seed, decoding, status, effects)
     try:
         stopped = await run.all(optimizers)
     finally:
@@ -167,6 +170,7 @@ class _Composition:
         seed: int,
         decoding: Decoding,
         status: StatusFunction | None,
+        effects: EffectsPolicy,
     ) -> None:
         self._start = program
         self._runtime = runtime
@@ -175,6 +179,7 @@ class _Composition:
         self._dev = dev
         self._seed = seed
         self._decoding: Decoding = decoding
+        self._effects: EffectsPolicy = effects
         self._status = status or (lambda message, share: None)
         self.records = [read_record(data) for data in study.state["stages"]]
 
@@ -258,4 +263,5 @@ class _Composition:
             seed=self._seed,
             decoding=self._decoding,
             status=lambda message, share: self._status(f"{stage}: {message}", share),
+            effects=self._effects,
         )

@@ -26,6 +26,7 @@ from lmgraph.program.program import Program
 from lmgraph.runtime.engine import TrainableEngine
 from lmgraph.runtime.limits import Meter
 from lmgraph.runtime.parse import Decoding
+from lmgraph.runtime.run import EffectsPolicy
 from lmgraph.runtime.seeds import derive_seed
 from lmgraph.runtime.service import Runtime
 
@@ -46,6 +47,7 @@ class Lab:
         seed: int = 0,
         decoding: Decoding = "constrained",
         status: StatusFunction | None = None,
+        effects: EffectsPolicy = "refuse",
     ) -> None:
         self.runtime = runtime
         self.task = task
@@ -53,6 +55,8 @@ class Lab:
         self.seed = seed
         self.decoding: Decoding = decoding
         """The decoding mode of this study's comparisons."""
+        self.effects: EffectsPolicy = effects
+        """Whether the flow may call tools."""
         self._study = study
         self._status = status or (lambda message, share: None)
 
@@ -81,11 +85,14 @@ class Lab:
         temperature: float | None = None,
         decoding: Decoding | None = None,
         progress: Callable[[Rollout], None] | None = None,
+        keep_unscored: bool = False,
     ) -> list[Rollout]:
-        """Sample each example ``samples`` times, in order of examples and samples.
+        """Sample each example ``samples`` times, in order of examples and samples. With ``keep_unscored`` a rollout
+        whose metric raises is kept, with a score that is not a number.
 
         Seeds follow from (study seed, stage, phase, step, example, sample, call key), so that two programs compared
-        in one phase share their random numbers. Raises: BudgetExhausted, DataError.
+        in one phase share their random numbers. Raises: BudgetExhausted, DataError; ConfigError where the flow may
+        call a tool and effects are not allowed.
         """
         self.meter.check()
         plan = RolloutPlan(
@@ -96,6 +103,8 @@ class Lab:
             self._study.key[:16],
             f"{self.stage}/{phase}",
             step,
+            effects=self.effects,
+            keep_unscored=keep_unscored,
         )
         return await rollouts(self.runtime, program, self.task, examples, plan, progress)
 

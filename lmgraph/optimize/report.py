@@ -59,6 +59,9 @@ def _score_table(records: Sequence[StageRecord]) -> str:
             f" {record.seconds:.0f} | {'yes' if record.kept else 'no'} |"
         )
     note = "A stage is kept where its dev score is above every one before it. Calls include those that score the stage."
+    failed = sum(sum(record.dev.get("failed_metrics", {}).values()) for record in records)
+    if failed:
+        note += f" On {failed} scored rows a judge gave nothing usable: they score the low end of the range."
     return "\n".join(lines) + "\n\n" + note
 
 

@@ -22,12 +22,14 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from lmgraph.errors import ArtifactError, Corrupt, GraphMismatch, VersionMismatch
+from lmgraph.errors import ArtifactError, Corrupt, GraphInvariantError, GraphMismatch, VersionMismatch
 from lmgraph.graph import dump
 from lmgraph.graph.graph import Graph
+from lmgraph.graph.verify import verify
 from lmgraph.program import params as params_module
 from lmgraph.program.params import Params, interface_hash
 from lmgraph.program.program import Program, graph_hash
+from lmgraph.program.python_files import python_files
 
 FORMAT = 1
 MANIFEST = "artifact.json"
@@ -78,6 +80,10 @@ def load(folder: Path) -> Program:
                 f"{folder}: {name} is not what was saved (its sha256 differs).", hint="copy or make the artifact again"
             )
     graph = dump.load((folder / "graph.json").read_text("utf-8"))
+    try:
+        verify(graph)
+    except GraphInvariantError as error:
+        raise Corrupt(f"{folder}: its graph does not hold together: {error}.", hint="make the artifact again") from None
     try:
         params = params_module.from_data(json.loads((folder / "params.json").read_text("utf-8")))
     except (KeyError, TypeError, ValueError) as error:
@@ -134,19 +140,12 @@ def program_files(graph: Graph, root: Path) -> list[str]:
     """Relative paths of the data and Python files the graph names, those that are there."""
     names = [dataset.path for dataset in graph.datasets]
     names += [split.path for dataset in graph.datasets for split in dataset.splits if split.path is not None]
-    for metric in graph.metrics:
-        if metric.python is not None:
-            names += _python_files(metric.python, root)
+    names += [name for extern in graph.externs for name in extern.files]
+    references = [metric.python for metric in graph.metrics if metric.python is not None]
+    references += [extern.python for extern in graph.externs]
+    for reference in references:
+        names += python_files(reference, root)
     return sorted({name for name in names if _inside(root, name).is_file()})
-
-
-def _python_files(reference: str, root: Path) -> list[str]:
-    """`pkg.module:callable` needs pkg/**.py, or module.py alone."""
-    first = reference.partition(":")[0].split(".")[0]
-    package = root / first
-    if package.is_dir():
-        return [path.relative_to(root).as_posix() for path in sorted(package.rglob("*.py"))]
-    return [f"{first}.py"]
 
 
 def _write(program: Program, folder: Path, extra: Mapping[str, str | bytes]) -> None:

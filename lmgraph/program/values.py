@@ -1,20 +1,21 @@
-"""Type <-> validation <-> JSON Schema: what a value must be, said once.
+"""What a value must be to have a type. Values are plain data (graph/types.py).
 
-Values are plain data (graph/types.py). Validation is pydantic-core's, built straight from the type.
+Validation is pydantic-core's, built straight from the type; constraints are checked with it.
 """
 
 from __future__ import annotations
 
 import copy
-import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from typing import Any
 
-from pydantic_core import CoreSchema, SchemaValidator, ValidationError, core_schema
+from pydantic_core import CoreSchema, PydanticCustomError, SchemaValidator, ValidationError, core_schema
 
 from lmgraph.errors import DataError
+from lmgraph.graph.expressions import IT
 from lmgraph.graph.types import (
+    Constraint,
     EnumType,
     Field,
     ListType,
@@ -26,6 +27,7 @@ from lmgraph.graph.types import (
     Type,
     UnionType,
 )
+from lmgraph.program.expressions import NoValue, compile_expression, shown
 
 
 class Record(dict[str, Any]):
@@ -37,6 +39,9 @@ class Record(dict[str, Any]):
         except KeyError:
             raise AttributeError(f"no field `{name}`; there are: {', '.join(self) or 'none'}") from None
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        self[name] = value
+
 
 def as_record(value: Any) -> Any:
     """``value`` with every dict inside it as a Record. Lists and dicts are copied: a caller may change them."""
@@ -44,6 +49,15 @@ def as_record(value: Any) -> Any:
         return Record({name: as_record(item) for name, item in value.items()})
     if isinstance(value, list):
         return [as_record(item) for item in value]
+    return value
+
+
+def plain_copy(value: Any) -> Any:
+    """``value`` with every dict and list inside it copied."""
+    if isinstance(value, dict):
+        return {name: plain_copy(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [plain_copy(item) for item in value]
     return value
 
 
@@ -80,26 +94,32 @@ def validate_json(text: str, type_: Type) -> Any:
         raise misfit(error) from None
 
 
+def check_field(value: Any, field: Field) -> None:
+    """Whether a value of the field's type meets its constraint. Raises: Misfit."""
+    if field.constraint is not None:
+        try:
+            _meeting(field.constraint)(value)
+        except PydanticCustomError as problem:
+            raise Misfit(f"{problem.message()}, got {shown(value)}", "") from None
+
+
 def misfit(error: ValidationError) -> Misfit:
     first = error.errors(include_url=False)[0]
     path = ""
     for part in first["loc"]:
         path += f"[{part}]" if isinstance(part, int) else (f".{part}" if path else str(part))
-    got = _short(first.get("input"))
     where = f"`{path}`: " if path else ""
+    got = shown(first.get("input"))
     if first["type"] == "missing":
         return Misfit(f"{where}the field is missing", path)
     if first["type"] == "extra_forbidden":
         return Misfit(f"{where}there is no such field", path)
+    if first["type"].startswith("union_tag"):
+        context = first.get("ctx", {})
+        expected = f", one of {context['expected_tags']}" if "expected_tags" in context else ""
+        tag = context.get("discriminator")
+        return Misfit(f"{where}should be told apart by its field {tag}{expected}, got {got}", path)
     return Misfit(f"{where}{first['msg'][0].lower()}{first['msg'][1:]}, got {got}", path)
-
-
-def _short(value: Any, limit: int = 60) -> str:
-    try:
-        text = json.dumps(value, ensure_ascii=False)
-    except (TypeError, ValueError):
-        text = repr(value)
-    return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def _core_schema(type_: Type) -> CoreSchema:
@@ -125,9 +145,45 @@ def _core_schema(type_: Type) -> CoreSchema:
         case OptionalType(inner=inner):
             return core_schema.nullable_schema(_core_schema(inner))
         case UnionType(options=options):
-            return core_schema.union_schema([_core_schema(option) for option in options], mode="left_to_right")
+            return _union_schema(options)
         case RecordType(fields=fields):
             return fields_schema(fields)
+
+
+def _union_schema(options: Sequence[Type]) -> CoreSchema:
+    """Of records that a literal field tells apart, the one meant is read, so that a problem inside it is named."""
+    tag = tag_of(options)
+    if tag is None:
+        return core_schema.union_schema(
+            [_core_schema(option) for option in options],
+            mode="left_to_right",
+            custom_error_type="union",
+            custom_error_message=f"should be {' or '.join(map(str, options))}".replace("{", "{{").replace("}", "}}"),
+        )
+    choices = {
+        value: fields_schema(option.fields)
+        for option in options
+        if isinstance(option, RecordType)
+        for value in _tags(option, tag)
+    }
+    return core_schema.tagged_union_schema(choices, tag, strict=True)
+
+
+def tag_of(options: Sequence[Type]) -> str | None:
+    """The field that tells records of a union apart: literal texts in each, none of them in two."""
+    records = [option for option in options if isinstance(option, RecordType)]
+    for field in records[0].fields if records and len(records) == len(options) else ():
+        tags = [_tags(record, field.name) for record in records]
+        if all(tags) and len({tag for found in tags for tag in found}) == sum(map(len, tags)):
+            return field.name
+    return None
+
+
+def _tags(record: RecordType, name: str) -> tuple[str, ...]:
+    field = record.field(name)
+    if field is None or field.has_default or not isinstance(field.type, LiteralType):
+        return ()
+    return tuple(value for value in field.type.values if isinstance(value, str))
 
 
 def fields_schema(fields: Sequence[Field], *, extra: core_schema.ExtraBehavior = "forbid") -> CoreSchema:
@@ -141,6 +197,8 @@ def fields_schema(fields: Sequence[Field], *, extra: core_schema.ExtraBehavior =
 
 def _field_schema(field: Field) -> CoreSchema:
     schema = _core_schema(field.type)
+    if field.constraint is not None:
+        schema = core_schema.no_info_after_validator_function(_meeting(field.constraint), schema)
     if field.has_default:
         return core_schema.with_default_schema(schema, default_factory=partial(copy.deepcopy, field.default))
     if isinstance(field.type, OptionalType):
@@ -148,32 +206,40 @@ def _field_schema(field: Field) -> CoreSchema:
     return schema
 
 
-def json_schema(type_: Type) -> dict[str, Any]:
-    """JSON Schema that a decoder can be held to: fields in order, all required, nothing else allowed."""
+def _meeting(constraint: Constraint) -> Callable[[Any], Any]:
+    """A function that gives its value back. It raises PydanticCustomError where the constraint is not met."""
+    holds = compile_expression(constraint.condition)
+
+    def check(value: Any) -> Any:
+        try:
+            if holds({IT: value}):
+                return value
+        except (NoValue, TypeError):  # null where numbers are compared: not met either
+            pass
+        raise PydanticCustomError("constraint", "must meet {text}", {"text": constraint.text})
+
+    return check
+
+
+def least_value(type_: Type) -> Any:
+    """A small value of the type; constraints are not looked at."""
     match type_:
         case ScalarType(name=name):
-            names = {"str": "string", "int": "integer", "float": "number", "bool": "boolean", "null": "null"}
-            return {"type": names[name]}
+            return {"str": "", "int": 0, "float": 0.0, "bool": False, "null": None}[name]
         case EnumType():
-            return {"enum": list(type_.labels)}
+            return type_.labels[0]
         case LiteralType(values=values):
-            return {"enum": list(values)}
-        case ListType(element=element):
-            return {"type": "array", "items": json_schema(element)}
-        case MapType(value=value):
-            return {"type": "object", "additionalProperties": json_schema(value)}
-        case OptionalType(inner=inner):
-            return {"anyOf": [json_schema(inner), {"type": "null"}]}
+            return values[0]
+        case ListType():
+            return []
+        case MapType():
+            return {}
+        case OptionalType():
+            return None
         case UnionType(options=options):
-            return {"anyOf": [json_schema(option) for option in options]}
+            return least_value(options[0])
         case RecordType(fields=fields):
-            return object_schema(fields)
-
-
-def object_schema(fields: Sequence[Field]) -> dict[str, Any]:
-    return {
-        "type": "object",
-        "properties": {field.name: json_schema(field.type) for field in fields},
-        "required": [field.name for field in fields],
-        "additionalProperties": False,
-    }
+            return {
+                field.name: copy.deepcopy(field.default) if field.has_default else least_value(field.type)
+                for field in fields
+            }

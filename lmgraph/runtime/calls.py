@@ -1,19 +1,48 @@
-"""One module call: prompt, sample, parse, and again where the output does not fit and a retry is allowed."""
+"""One module call: prompt, sample, parse, ask the module's asserts, and again where the output does not fit and a retry
+is allowed."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from lmgraph.errors import EngineError, EngineUnavailable
-from lmgraph.graph.graph import ModuleSpec
+from lmgraph.graph.expression_text import paths_read
+from lmgraph.graph.graph import ModuleSpec, OutputCheck
+from lmgraph.program.expressions import Evaluator, NoValue, compile_expression
 from lmgraph.runtime.engine import Engine, GenerateRequest, Generation, SamplingParams
 from lmgraph.runtime.limits import Meter
 from lmgraph.runtime.parse import Decoding, ParseProblem
 from lmgraph.runtime.prompt import Correction, PromptRenderer
-from lmgraph.runtime.trace import Call, Failure
+from lmgraph.runtime.seeds import Seeds
+from lmgraph.runtime.trace import Call, CheckRecord, Failure
+
+
+class CompiledCheck:
+    """A module's `assert` or `check`, ready to be asked."""
+
+    def __init__(self, check: OutputCheck) -> None:
+        self.message = check.message
+        self.kind: Literal["assert", "check"] = "assert" if check.required else "check"
+        self._holds = compile_expression(check.condition)
+        self._paths = [(text, compile_expression(path)) for text, path in paths_read(check.condition)]
+
+    def ask(self, values: Mapping[str, Any], node: str, call_key: str) -> CheckRecord:
+        """``values`` are the module's inputs and outputs by name."""
+        passed = _value(self._holds, values)
+        found: list[tuple[str, Any]] = []
+        if passed is False:
+            found = [(text, _value(path, values)) for text, path in self._paths]
+        return CheckRecord(node, call_key, self.kind, self.message, passed, tuple(found))
+
+
+def _value(evaluate: Evaluator, values: Mapping[str, Any]) -> Any:
+    try:
+        return evaluate(values)
+    except NoValue:
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,19 +54,28 @@ class ModuleVersion:
     engine: Engine
     renderer: PromptRenderer
     temperature: float
+    checks: Sequence[CompiledCheck] = ()
     adapter: str | None = None
     """As the engine knows it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How the calls of one run sample, and what counts them."""
+
+    decoding: Decoding
+    temperature: float | None
+    """None: the module's."""
+    seeds: Seeds
+    """A call's seed follows from its key and the number of the retry."""
+    meter: Meter
 
 
 @dataclass(frozen=True, slots=True)
 class CallContext:
     node: str
     call_key: str
-    decoding: Decoding
-    temperature: float | None
-    seed: Callable[[int], int]
-    """Seed of the k-th retry."""
-    meter: Meter
+    sampling: Sampling
 
 
 async def call_module(
@@ -45,16 +83,17 @@ async def call_module(
 ) -> Mapping[str, Any] | Failure:
     """Call the LM, and append one Call to ``record`` for each sample taken.
 
-    Returns the outputs, or a Failure where the engine failed or no sample parsed.
+    Returns the outputs, or a Failure where the engine failed, or no sample parsed and met the module's asserts.
     Raises: EngineUnavailable, BudgetExhausted: reasons to stop everything, not this run.
     """
-    decoding = context.decoding
+    decoding = context.sampling.decoding
     retries = version.spec.retries
+    parse_retries = retries
     if decoding == "constrained" and not version.engine.constrains:
-        decoding, retries = "tolerant", max(retries, 1)
+        decoding, parse_retries = "tolerant", max(retries, 1)
     corrections: list[Correction] = []
-    failure: Failure | None = None
-    for retry in range(retries + 1):
+    retry = 0
+    while True:
         call = await _sample(version, inputs, context, decoding, retry, corrections)
         if isinstance(call, Failure):
             return call
@@ -63,9 +102,10 @@ async def call_module(
             return {field.name: call.outputs[field.name] for field in version.spec.outputs}
         failure = call.failure
         assert failure is not None
+        if retry >= (parse_retries if failure.kind == "parse" else retries):
+            return failure
         corrections.append(Correction(call.text, failure.message))
-    assert failure is not None
-    return failure
+        retry += 1
 
 
 async def _sample(
@@ -78,12 +118,14 @@ async def _sample(
 ) -> Call | Failure:
     key = f"{context.call_key}/retry[{retry}]" if retry else context.call_key
     form = version.renderer.form
-    temperature = version.temperature if context.temperature is None else context.temperature
+    asked = context.sampling
+    temperature = version.temperature if asked.temperature is None else asked.temperature
     constraint = form.constraint if decoding == "constrained" else None
-    sampling = SamplingParams(version.spec.max_tokens, temperature, seed=context.seed(retry), constraint=constraint)
+    seed = asked.seeds.derive(context.call_key, retry)
+    sampling = SamplingParams(version.spec.max_tokens, temperature, seed=seed, constraint=constraint)
     prompt_ids = version.renderer.render(inputs, corrections)
     started, began = time.time(), time.perf_counter()
-    context.meter.admit()
+    asked.meter.admit()
     tokens = 0
     try:
         generation = await version.engine.generate(GenerateRequest(prompt_ids, sampling, version.adapter, key))
@@ -93,11 +135,15 @@ async def _sample(
     except EngineError as error:
         return Failure("engine", str(error), context.node, key)
     finally:
-        context.meter.count(tokens)
+        asked.meter.count(tokens)
     if generation.finish_reason == "abort":
         return Failure("engine", "the engine aborted the call", context.node, key)
     text = version.engine.tokenizer.decode(generation.token_ids)
     outputs, failure = _read(version, generation, text, decoding, context.node, key)
+    checks: tuple[CheckRecord, ...] = ()
+    if outputs is not None and version.checks:
+        checks, failure = _ask(version, inputs, outputs, text, context.node, key)
+        outputs = outputs if failure is None else None
     return Call(
         node=context.node,
         call_key=key,
@@ -118,8 +164,10 @@ async def _sample(
         inputs=inputs,
         outputs=outputs,
         failure=failure,
+        checks=checks,
         retry=retry,
         cached_tokens=generation.cached_tokens,
+        allowed=generation.allowed,
         started=started,
         seconds=time.perf_counter() - began,
         queue_seconds=generation.queue_seconds,
@@ -138,3 +186,13 @@ def _read(
         if generation.finish_reason == "length":
             message += f" (cut at max_tokens = {version.spec.max_tokens})"
         return None, Failure("parse", message, node, key, text)
+
+
+def _ask(
+    version: ModuleVersion, inputs: Mapping[str, Any], outputs: Mapping[str, Any], text: str, node: str, key: str
+) -> tuple[tuple[CheckRecord, ...], Failure | None]:
+    """What became of each assert and check, and the failure that the first false assert is."""
+    values = {**inputs, **outputs}
+    records = tuple(check.ask(values, node, key) for check in version.checks)
+    broken = next((one for one in records if one.kind == "assert" and one.passed is not True), None)
+    return records, None if broken is None else Failure("assert", broken.message, node, key, text)

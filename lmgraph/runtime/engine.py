@@ -84,6 +84,9 @@ class Generation:
     finish_reason: FinishReason
     cached_tokens: int = 0
     """Prompt tokens whose key-values were reused."""
+    allowed: list[bytes] | None = None
+    """Where a constraint held a sampled completion (temperature above 0): for each token the set that it was chosen
+    from, a bit a token id, lowest bit first, zlib-compressed. None otherwise, or from an engine that does not say."""
     queue_seconds: float = 0.0
     prefill_seconds: float = 0.0
     decode_seconds: float = 0.0

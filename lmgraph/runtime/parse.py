@@ -13,8 +13,10 @@ from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
 from lmgraph.graph.graph import ModuleSpec
-from lmgraph.graph.types import STR, EnumType, Field, LiteralType, RecordType, ScalarType, Type
-from lmgraph.program.values import Misfit, object_schema, validate, validate_json
+from lmgraph.graph.types import INT, STR, EnumType, Field, LiteralType, RecordType, ScalarType, Type
+from lmgraph.program.constraints import bounds_of
+from lmgraph.program.json_schema import field_json_schema, object_schema
+from lmgraph.program.values import Misfit, check_field, validate, validate_json
 from lmgraph.runtime.engine import Choices, Constraint, JsonSchema, Regex
 
 Decoding: TypeAlias = Literal["constrained", "strict", "tolerant"]
@@ -22,10 +24,12 @@ Decoding: TypeAlias = Literal["constrained", "strict", "tolerant"]
 tolerant: free sampling, and what plainly was meant is accepted (other case, quotes, text around a JSON object)."""
 
 REASONING = Field("reasoning", STR, "think step by step, briefly")
-"""The field that the strategy `cot` puts first."""
+"""The field that a module writes first where it thinks first (`ModuleSpec.reasons`)."""
 
 INT_PATTERN = r"-?(0|[1-9][0-9]{0,17})"
 FLOAT_PATTERN = r"-?(0|[1-9][0-9]{0,17})(\.[0-9]{1,12})?"
+MOST_NUMBERS = 200
+"""Bare whole numbers in a range of no more than these are choices."""
 
 
 class ParseProblem(Exception):
@@ -37,13 +41,13 @@ class OutputForm:
     """How one module's outputs are written and read."""
 
     fields: tuple[Field, ...]
-    """What the model writes: the module's outputs, with reasoning first under `cot`."""
+    """What the model writes: the module's outputs, with reasoning first where it thinks first."""
 
     @staticmethod
     def of(module: ModuleSpec) -> OutputForm:
-        return OutputForm((REASONING, *module.outputs) if module.strategy == "cot" else module.outputs)
+        return OutputForm((REASONING, *module.outputs) if module.reasons else module.outputs)
 
-    @property
+    @cached_property
     def bare(self) -> Field | None:
         """The one field of the bare form, or None for the JSON form."""
         if len(self.fields) == 1 and isinstance(self.fields[0].type, ScalarType | EnumType | LiteralType):
@@ -59,7 +63,7 @@ class OutputForm:
         """None where any text fits."""
         if self.bare is None:
             return JsonSchema(json.dumps(object_schema(self.fields)))
-        return _bare_constraint(self.bare.type)
+        return _bare_constraint(self.bare)
 
     def write(self, outputs: Mapping[str, Any]) -> str:
         """The text a model should have written for ``outputs``."""
@@ -72,7 +76,12 @@ class OutputForm:
         """Outputs by name. Raises: ParseProblem."""
         if self.bare is None:
             return self._read_object(text, tolerant)
-        return {self.bare.name: _read_bare(text, self.bare.type, tolerant)}
+        value = _read_bare(text, self.bare.type, tolerant)
+        try:
+            check_field(value, self.bare)
+        except Misfit as problem:
+            raise ParseProblem(problem.message) from None
+        return {self.bare.name: value}
 
     def _read_object(self, text: str, tolerant: bool) -> dict[str, Any]:
         stripped = text.strip()
@@ -85,20 +94,42 @@ class OutputForm:
         return value
 
 
-def _bare_constraint(type_: Type) -> Constraint | None:
-    match type_:
-        case EnumType():
-            return Choices(type_.labels)
+def _bare_constraint(field: Field) -> Constraint | None:
+    match field.type:
+        case EnumType(labels=labels):
+            return Choices(labels)
         case LiteralType(values=values):
             return Choices(tuple(str(value) for value in values))
         case ScalarType(name="bool"):
             return Choices(("true", "false"))
-        case ScalarType(name="int"):
-            return Regex(INT_PATTERN)
-        case ScalarType(name="float"):
-            return Regex(FLOAT_PATTERN)
+        case ScalarType(name="int" | "float" as name):
+            if set(field_json_schema(field)) != {"type"}:
+                return _bounded_number(field)
+            return Regex(INT_PATTERN if name == "int" else FLOAT_PATTERN)
+        case ScalarType(name="str"):
+            return _bounded_text(field)
         case _:
             return None
+
+
+def _bounded_number(field: Field) -> Constraint:
+    schema = field_json_schema(field)
+    low, high = schema.get("minimum"), schema.get("maximum")
+    if isinstance(low, int) and isinstance(high, int) and low <= high < low + MOST_NUMBERS and field.type == INT:
+        return Choices(tuple(str(number) for number in range(low, high + 1)))
+    return JsonSchema(json.dumps(schema))
+
+
+def _bounded_text(field: Field) -> Constraint | None:
+    """A text of so many characters that does not begin with white space, which is not read."""
+    if field.constraint is None:
+        return None
+    least, most = bounds_of(field.constraint).length.whole()
+    least = max(least or 0, 0)
+    if most is None and least == 0:
+        return None
+    rest = f"(?s:.{{{max(least - 1, 0)},{'' if most is None else max(most - 1, 0)}}})"
+    return Regex(rf"\S{rest}" if least else rf"(\S{rest})?")
 
 
 def _read_bare(text: str, type_: Type, tolerant: bool) -> Any:

@@ -11,12 +11,25 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lmgraph.errors import EngineError
 from lmgraph.graph.graph import ModuleSpec
-from lmgraph.graph.types import BOOL, EnumType, Field, ListType, LiteralType, RecordType, Type
+from lmgraph.graph.types import (
+    BOOL,
+    STR,
+    EnumType,
+    Field,
+    ListType,
+    LiteralType,
+    MapType,
+    OptionalType,
+    RecordType,
+    Type,
+    UnionType,
+)
+from lmgraph.program.constraints import constraint_text
 from lmgraph.program.params import Demo, NodeParams
 from lmgraph.runtime.engine import ChatMessage, Tokenizer
 from lmgraph.runtime.parse import OutputForm
@@ -126,9 +139,15 @@ def value_text(value: Any) -> str:
 
 
 def _describe(field: Field, params: NodeParams, *, allowed: bool) -> str:
-    description = params.descriptions.get(field.name, field.description)
-    parts = [part for part in (description, type_text(field.type) if allowed else None) if part]
+    described = replace(field, description=params.descriptions.get(field.name, field.description))
+    parts = _field_parts(described) if allowed else [described.description] if described.description else []
     return f"- {field.name}: {'; '.join(parts)}" if parts else f"- {field.name}"
+
+
+def _field_parts(field: Field) -> list[str]:
+    """What is told of a field that is written: description, type, constraint."""
+    constraint = None if field.constraint is None else constraint_text(field.type, field.constraint)
+    return [part for part in (field.description, type_text(field.type), constraint) if part]
 
 
 def type_text(type_: Type) -> str | None:
@@ -140,20 +159,31 @@ def type_text(type_: Type) -> str | None:
                 return f"one of: {', '.join(type_.labels)}"
             lines = [f"{m.label} ({m.description})" if m.description else m.label for m in members]
             return f"one of: {'; '.join(lines)}"
+        case LiteralType(values=(value,)):
+            return f"always {json.dumps(value, ensure_ascii=False)}"
         case LiteralType(values=values):
             return f"one of: {', '.join(str(value) for value in values)}"
         case ListType(element=element):
             inner = type_text(element)
             return f"a list, each {inner}" if inner else "a list"
+        case MapType(value=value):
+            inner = type_text(value)
+            return f"an object with keys of your choice, each value {inner or 'a text'}"
+        case OptionalType(inner=inner_type):
+            return f"{type_text(inner_type) or 'a text'}, or null"
+        case UnionType(options=options):
+            return "; or ".join(type_text(option) or "a text" for option in options)
         case RecordType(fields=fields):
-            return "an object with " + ", ".join(
-                f'"{field.name}"' + (f" ({field.description})" if field.description else "") for field in fields
-            )
+            return "an object with " + ", ".join(_key_text(field) for field in fields) if fields else "an empty object"
         case _ if type_ == BOOL:
             return "true or false"
         case _:
-            text = str(type_)
-            return None if text == "str" else text
+            return None if type_ == STR else str(type_)
+
+
+def _key_text(field: Field) -> str:
+    parts = _field_parts(field)
+    return f'"{field.name}" ({"; ".join(parts)})' if parts else f'"{field.name}"'
 
 
 def _complete(demo: Demo, form: OutputForm) -> Mapping[str, Any]:

@@ -5,11 +5,25 @@ from __future__ import annotations
 import hashlib
 
 
+class Seeds:
+    """Seeds that share the beginning of their names."""
+
+    def __init__(self, *parts: str | int) -> None:
+        self._digest = hashlib.blake2b(digest_size=8)
+        _update(self._digest, parts)
+
+    def derive(self, *parts: str | int) -> int:
+        """As `derive_seed` of all parts."""
+        digest = self._digest.copy()
+        _update(digest, parts)
+        return int.from_bytes(digest.digest(), "big") >> 1
+
+
 def derive_seed(*parts: str | int) -> int:
     """A 63-bit seed, H(parts). Parts are length-prefixed, so no two different lists collide by joining."""
-    digest = hashlib.blake2b(digest_size=8)
-    for part in parts:
-        data = str(part).encode("utf-8", "surrogatepass")
-        digest.update(b"%d:" % len(data))
-        digest.update(data)
-    return int.from_bytes(digest.digest(), "big") >> 1
+    return Seeds(*parts).derive()
+
+
+def _update(digest: hashlib.blake2b, parts: tuple[str | int, ...]) -> None:
+    encoded = [str(part).encode("utf-8", "surrogatepass") for part in parts]
+    digest.update(b"".join([b"%d:%b" % (len(data), data) for data in encoded]))

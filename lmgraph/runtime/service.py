@@ -1,6 +1,6 @@
 """Runtime: the embeddable handle. It binds a program's LMs to engines, runs flows and keeps their traces.
 
-One Runtime may serve many programs and many tasks of one event loop at once. It knows no datasets and no metrics.
+One Runtime may serve many programs and many tasks of one event loop at once. It knows no datasets and no scores.
 """
 
 from __future__ import annotations
@@ -8,59 +8,24 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections import OrderedDict
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from pydantic_core import SchemaValidator, ValidationError
-
-from lmgraph.errors import DataError, EngineRejected, EngineUnavailable
-from lmgraph.graph.graph import ModuleSpec
 from lmgraph.program.program import Program
-from lmgraph.program.values import fields_schema, misfit
 from lmgraph.runtime.bind import Binding, Bindings
-from lmgraph.runtime.calls import CallContext, ModuleVersion, call_module
-from lmgraph.runtime.engine import AdapterEngine, Engine
+from lmgraph.runtime.calls import Sampling
+from lmgraph.runtime.engine import Engine
 from lmgraph.runtime.execute import execute
 from lmgraph.runtime.limits import Meter
-from lmgraph.runtime.parse import Decoding
-from lmgraph.runtime.plan import PlannedCall, RegionPlan, plan_flow
-from lmgraph.runtime.prompt import PromptRenderer
-from lmgraph.runtime.seeds import derive_seed
+from lmgraph.runtime.prepare import Preparations, Prepared
+from lmgraph.runtime.run import Run, run_key
+from lmgraph.runtime.run import RunOptions as RunOptions
+from lmgraph.runtime.seeds import Seeds
 from lmgraph.runtime.store import TraceStore
-from lmgraph.runtime.trace import Call, Failure, RunIdentity, Trace
-
-
-@dataclass(frozen=True, slots=True)
-class RunOptions:
-    """How one run samples, and where it stands in a study."""
-
-    decoding: Decoding = "constrained"
-    temperature: float | None = None
-    """Overrides the modules' and LMs' own; None keeps theirs."""
-    seed: int = 0
-    identity: RunIdentity = field(default_factory=RunIdentity)
-
-
-KEPT_READY = 16
-"""Programs whose prompts and adapters stay ready. An optimizer makes many, and uses each for a while."""
-
-
-@dataclass(slots=True)
-class _Prepared:
-    """One flow of one program, ready to run."""
-
-    flow: str
-    plan: RegionPlan
-    modules: Mapping[str, ModuleVersion]
-    inputs: SchemaValidator
-    keep_alive: Program
-    """The cache's key is this program's identity, so it must live as long as the entry."""
-    running: int = 0
-    """Runs under way: such an entry is not dropped."""
+from lmgraph.runtime.tools import PythonCalls
+from lmgraph.runtime.trace import CheckRecord, Failure, Trace, call_order
 
 
 class Runtime:
@@ -85,8 +50,8 @@ class Runtime:
         self.meter = meter or Meter()
         self._owns_store = isinstance(store, Path)
         self.store = TraceStore(store) if isinstance(store, Path) else store
-        self._prepared: OrderedDict[tuple[int, str], _Prepared] = OrderedDict()
-        self._preparing = asyncio.Lock()
+        self._preparations = Preparations(self.bindings)
+        self._python = PythonCalls()
 
     async def run(
         self,
@@ -98,33 +63,21 @@ class Runtime:
     ) -> Trace:
         """Run one flow once. What fails inside the run is in the trace (`trace.require()` raises it).
 
-        Raises: DataError if ``inputs`` do not fit; ConfigError, EngineUnavailable or EngineRejected if the program
-        cannot be served at all; BudgetExhausted.
+        Raises: DataError if ``inputs`` do not fit, or a stub's answer; ConfigError, EngineUnavailable or
+        EngineRejected if the program cannot be served at all, or may act and ``options`` refuse it; BudgetExhausted.
         """
         options = options or RunOptions()
-        prepared = await self.prepare(program, flow)
-        values = _checked_inputs(prepared, inputs)
-        trace = Trace(uuid.uuid4().hex, program.hash, prepared.flow, options.identity, values, started=time.time())
-        began = time.perf_counter()
+        prepared = await self._prepare(program, flow, options)
+        values = prepared.check_inputs(inputs)
         identity = options.identity
-
-        async def call(node: PlannedCall, key: str, arguments: Mapping[str, Any]) -> Mapping[str, Any] | Failure:
-            def seed(retry: int) -> int:
-                return derive_seed(
-                    options.seed, identity.study, identity.phase, identity.step, identity.example, identity.rollout,
-                    key, retry,
-                )  # fmt: skip
-
-            context = CallContext(node.id, key, options.decoding, options.temperature, seed, self.meter)
-            return await call_module(prepared.modules[node.module], arguments, context, trace.calls)
-
-        prepared.running += 1
-        try:
-            result = await execute(prepared.plan, prepared.flow, values, call)
-        finally:
-            prepared.running -= 1
+        run_id = uuid.uuid4().hex
+        trace = Trace(run_id, prepared.program_hash, prepared.plan.name, identity, values, started=time.time())
+        began = time.perf_counter()
+        sampling = Sampling(options.decoding, options.temperature, _seeds(options), self.meter)
+        run = Run(prepared, options.stubs, sampling, self._python, run_key(identity, run_id), trace.calls, trace.steps)
+        result = await _execute(prepared, values, run, trace.checks.append, one_at_a_time=options.one_at_a_time)
         trace.seconds = time.perf_counter() - began
-        trace.calls.sort(key=_call_order)
+        trace.sort()
         if isinstance(result, Failure):
             trace.failure = result
         else:
@@ -132,6 +85,29 @@ class Runtime:
         if self.store is not None:
             self.store.add(trace)
         return trace
+
+    async def measure(
+        self,
+        program: Program,
+        metric: str,
+        gold: Mapping[str, Any],
+        pred: Mapping[str, Any],
+        *,
+        trace: Trace,
+        judge: str | None = None,
+        seed: int = 0,
+    ) -> Any | Failure:
+        """The value of a metric that is an expression, on one row and what a run of it gave.
+
+        The calls it makes are appended to ``trace.judged``; modules that name no LM run on ``judge``. They decode
+        constrained and at their own temperatures, whatever the run did. Raises: as ``run``.
+        """
+        prepared = await self._preparations.metric(program, metric, judge)
+        sampling = Sampling("constrained", None, _seeds(RunOptions(seed=seed, identity=trace.identity)), self.meter)
+        run = Run(prepared, {}, sampling, self._python, run_key(trace.identity, trace.run_id), trace.judged, [])
+        result = await _execute(prepared, {"gold": gold, "pred": pred}, run, lambda asked: None)
+        trace.judged.sort(key=call_order)
+        return result if isinstance(result, Failure) else result[""]
 
     def run_sync(
         self,
@@ -147,49 +123,26 @@ class Runtime:
             try:
                 return await self.run(program, inputs, flow=flow, options=options)
             finally:
-                self._prepared.clear()
+                self._preparations.clear()
+                self._python.close()
                 await self.bindings.aclose()
 
         return asyncio.run(once())
 
-    async def prepare(self, program: Program, flow: str | None = None) -> _Prepared:
-        """Open engines, load adapters and render the static prompts of one flow; later runs find it ready."""
-        name = program.flow_name(flow)
-        key = (id(program), name)
-        async with self._preparing:
-            if key in self._prepared:
-                self._prepared.move_to_end(key)
-                return self._prepared[key]
-            self.bindings.check_names(program.graph)
-            modules = {
-                module: await self._module_version(program, program.graph.module(module))
-                for module in program.graph.modules_of(name)
-            }
-            spec = program.graph.flow(name)
-            schema = SchemaValidator(fields_schema(spec.inputs))
-            prepared = _Prepared(name, plan_flow(spec), modules, schema, program)
-            self._prepared[key] = prepared
-            await self._drop_the_oldest(but=key)
-            return prepared
+    async def prepare(self, program: Program, flow: str | None = None, options: RunOptions | None = None) -> None:
+        """Open engines, load adapters and Python, and render the static prompts of one flow; later runs find it ready.
 
-    async def _drop_the_oldest(self, but: tuple[int, str]) -> None:
-        """Forget idle programs beyond those kept ready, and unload the adapters that only they used."""
-        idle = [key for key, prepared in self._prepared.items() if prepared.running == 0 and key != but]
-        for key in idle[: max(0, len(self._prepared) - KEPT_READY)]:
-            dropped = self._prepared.pop(key)
-            still_used = {
-                (id(module.engine), module.adapter)
-                for prepared in self._prepared.values()
-                for module in prepared.modules.values()
-            }
-            for module in {(id(one.engine), one.adapter): one for one in dropped.modules.values()}.values():
-                if module.adapter is None or (id(module.engine), module.adapter) in still_used:
-                    continue
-                if isinstance(module.engine, AdapterEngine):
-                    await module.engine.unload_adapter(module.adapter)
+        Raises: as ``run``, before any call is made.
+        """
+        await self._prepare(program, flow, options or RunOptions())
+
+    async def prepare_metric(self, program: Program, metric: str, judge: str | None = None) -> None:
+        """As ``prepare``, for a metric that is an expression."""
+        await self._preparations.metric(program, metric, judge)
 
     async def aclose(self) -> None:
         """Close the engines this runtime opened and the store it made."""
+        self._python.close()
         await self.bindings.aclose()
         if self.store is not None and self._owns_store:
             self.store.close()
@@ -202,43 +155,26 @@ class Runtime:
     ) -> None:
         await self.aclose()
 
-    async def _module_version(self, program: Program, module: ModuleSpec) -> ModuleVersion:
-        engine = await self.bindings.engine(program.graph, module.lm)
-        params = program.params.modules[module.name]
-        renderer = PromptRenderer(module, params, engine.tokenizer)
-        declared = next((spec for spec in program.graph.lms if spec.name == module.lm), None)
-        temperature = module.temperature if module.temperature is not None else declared and declared.temperature
-        version = ModuleVersion(module, module.lm, engine, renderer, temperature or 0.0)
-        if params.adapter is None:
-            return version
-        ref = program.params.adapters[params.adapter]
-        if not isinstance(engine, AdapterEngine):
-            raise EngineUnavailable(
-                f"Module `{module.name}` has the adapter {ref.key}, and the engine {engine.name} serves none.",
-                hint="bind its LM to the local engine",
-            )
-        if ref.base_model != engine.model_id:
-            raise EngineRejected(
-                f"The adapter {ref.key} of module `{module.name}` was trained on {ref.base_model}, "
-                f"and {engine.model_id} serves it here.",
-                hint=f"bind its LM to {ref.base_model}",
-            )
-        served = f"{ref.key}-{ref.sha256[:12]}"  # two studies in one process may both have a shared@v1
-        await engine.load_adapter(served, ref.folder)
-        return replace(version, adapter=served)
+    async def _prepare(self, program: Program, flow: str | None, options: RunOptions) -> Prepared:
+        name = program.flow_name(flow)
+        return await self._preparations.flow(program, name, options.stubs, refuse=options.effects == "refuse")
 
 
-def _call_order(call: Call) -> tuple[str, int, int]:
-    return call.call_key, call.retry, call.attempt
-
-
-def _checked_inputs(prepared: _Prepared, inputs: Mapping[str, Any]) -> dict[str, Any]:
+async def _execute(
+    prepared: Prepared,
+    values: Mapping[str, Any],
+    run: Run,
+    checked: Callable[[CheckRecord], None],
+    *,
+    one_at_a_time: bool = False,
+) -> dict[str, Any] | Failure:
+    prepared.running += 1
     try:
-        values: dict[str, Any] = prepared.inputs.validate_python(dict(inputs))
-    except ValidationError as error:
-        spec = prepared.keep_alive.graph.flow(prepared.flow)
-        expected = ", ".join(f"{field.name}: {field.type}" for field in spec.inputs)
-        raise DataError(
-            f"The inputs do not fit flow `{prepared.flow}`: {misfit(error).message}.", hint=f"it takes ({expected})"
-        ) from None
-    return values
+        return await execute(prepared.plan, values, run.call, checked, one_at_a_time=one_at_a_time)
+    finally:
+        prepared.running -= 1
+
+
+def _seeds(options: RunOptions) -> Seeds:
+    place = options.identity
+    return Seeds(options.seed, place.study, place.phase, place.step, place.example, place.rollout)

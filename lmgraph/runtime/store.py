@@ -1,6 +1,7 @@
 """The trace store: an append-only SQLite file, the truth about what ran.
 
-One row a run and one row a call, written in one transaction when a run ends, so a killed process leaves whole runs.
+One row a run, one a call of a model or of Python, and one a check of a flow, written in one transaction when a run
+ends, so a killed process leaves whole runs. What its scoring called is added when it is scored.
 Token ids and logprobs are stored as little-endian int32 and float64 blobs: exact, and small.
 """
 
@@ -8,17 +9,31 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import sys
-from array import array
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from lmgraph.errors import ConfigError
-from lmgraph.runtime.trace import Call, Failure, RunIdentity, Trace
+from lmgraph.runtime.store_rows import (
+    ADD_CALL,
+    ADD_CHECK,
+    ADD_STEP,
+    as_json,
+    call_row,
+    check_row,
+    failure_text,
+    marks,
+    read_call,
+    read_check,
+    read_failure,
+    read_json,
+    read_step,
+    run_data,
+    step_row,
+)
+from lmgraph.runtime.trace import Call, RunIdentity, Trace
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS runs (
@@ -30,23 +45,29 @@ CREATE TABLE IF NOT EXISTS runs (
 );
 CREATE INDEX IF NOT EXISTS runs_started ON runs (started);
 CREATE TABLE IF NOT EXISTS calls (
-  run_id TEXT NOT NULL REFERENCES runs, call_key TEXT NOT NULL, retry INTEGER NOT NULL, attempt INTEGER NOT NULL,
+  run_id TEXT NOT NULL REFERENCES runs, judged INTEGER NOT NULL,
+  call_key TEXT NOT NULL, retry INTEGER NOT NULL, attempt INTEGER NOT NULL,
   node TEXT NOT NULL, module TEXT NOT NULL, lm TEXT NOT NULL, engine TEXT NOT NULL, model TEXT NOT NULL, adapter TEXT,
   template TEXT NOT NULL, prompt_ids BLOB NOT NULL, completion_ids BLOB NOT NULL, logprobs BLOB NOT NULL,
   temperature REAL NOT NULL, seed INTEGER NOT NULL, constrained INTEGER NOT NULL, finish_reason TEXT NOT NULL,
-  text TEXT NOT NULL, inputs TEXT NOT NULL, outputs TEXT, failure TEXT, cached_tokens INTEGER NOT NULL,
+  text TEXT NOT NULL, inputs TEXT NOT NULL, outputs TEXT, failure TEXT, checks TEXT NOT NULL,
+  cached_tokens INTEGER NOT NULL,
   started REAL NOT NULL, seconds REAL NOT NULL, queue_seconds REAL NOT NULL, prefill_seconds REAL NOT NULL,
   decode_seconds REAL NOT NULL,
-  PRIMARY KEY (run_id, call_key, retry, attempt)
+  PRIMARY KEY (run_id, judged, call_key, retry, attempt)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS steps (
+  run_id TEXT NOT NULL REFERENCES runs, call_key TEXT NOT NULL, node TEXT NOT NULL, kind TEXT NOT NULL,
+  name TEXT NOT NULL, inputs TEXT NOT NULL, output TEXT NOT NULL, failure TEXT,
+  started REAL NOT NULL, seconds REAL NOT NULL,
+  PRIMARY KEY (run_id, call_key)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS checks (
+  run_id TEXT NOT NULL REFERENCES runs, call_key TEXT NOT NULL, node TEXT NOT NULL, kind TEXT NOT NULL,
+  message TEXT NOT NULL, passed INTEGER, found TEXT NOT NULL,
+  PRIMARY KEY (run_id, call_key)
 ) WITHOUT ROWID;
 """
-
-_CALL_COLUMNS = (
-    "run_id", "call_key", "retry", "attempt", "node", "module", "lm", "engine", "model", "adapter", "template",
-    "prompt_ids", "completion_ids", "logprobs", "temperature", "seed", "constrained", "finish_reason", "text",
-    "inputs", "outputs", "failure", "cached_tokens", "started", "seconds", "queue_seconds", "prefill_seconds",
-    "decode_seconds",
-)  # fmt: skip
 
 
 class TraceStore:
@@ -78,24 +99,29 @@ class TraceStore:
         identity = trace.identity
         run = (
             trace.run_id, trace.program, trace.flow, identity.study, identity.phase, identity.step, identity.example,
-            identity.rollout, _json(trace.inputs), _json(trace.outputs), _failure_text(trace.failure), trace.reward,
+            identity.rollout, as_json(trace.inputs), as_json(trace.outputs), failure_text(trace.failure), trace.reward,
             len(trace.calls), trace.prompt_tokens, trace.completion_tokens, trace.started, trace.seconds,
         )  # fmt: skip
         try:
             with self._db:
-                added = self._db.execute(f"INSERT OR IGNORE INTO runs VALUES ({_marks(len(run))})", run).rowcount
+                added = self._db.execute(f"INSERT OR IGNORE INTO runs VALUES ({marks(len(run))})", run).rowcount
                 if added:
-                    rows = [_call_row(trace.run_id, call) for call in trace.calls]
-                    self._db.executemany(f"INSERT INTO calls VALUES ({_marks(len(_CALL_COLUMNS))})", rows)
+                    rows = [call_row(trace.run_id, call) for call in trace.calls]
+                    rows += [call_row(trace.run_id, call, judged=True) for call in trace.judged]
+                    self._db.executemany(ADD_CALL, rows)
+                    self._db.executemany(ADD_STEP, [step_row(trace.run_id, step) for step in trace.steps])
+                    self._db.executemany(ADD_CHECK, [check_row(trace.run_id, check) for check in trace.checks])
         except sqlite3.Error as error:
             raise ConfigError(
                 f"The trace of run {trace.run_id} cannot be written to {self.path}: {error}.",
                 hint="make room on the disk, or give another file with --trace",
             ) from None
 
-    def set_reward(self, run_id: str, reward: float) -> None:
+    def set_reward(self, run_id: str, reward: float, judged: Sequence[Call] = ()) -> None:
+        """The score of a run that was added, and the calls that metrics made for it."""
         with self._db:
             self._db.execute("UPDATE runs SET reward = ? WHERE run_id = ?", (reward, run_id))
+            self._db.executemany(ADD_CALL, [call_row(run_id, call, judged=True) for call in judged])
 
     def list_runs(self, *, limit: int = 20, **equal: str | int) -> list[dict[str, Any]]:
         """The newest runs, newest first, as plain data; ``equal`` filters on columns (phase="eval")."""
@@ -105,7 +131,7 @@ class TraceStore:
             raise ConfigError(f"Runs cannot be filtered by {names}.", hint=f"use {', '.join(allowed)}")
         where = " AND ".join(f"{column} = ?" for column in equal) or "1"
         query = f"SELECT * FROM runs WHERE {where} ORDER BY started DESC, rowid DESC LIMIT ?"
-        return [_run_data(row) for row in self._db.execute(query, (*equal.values(), limit))]
+        return [run_data(row) for row in self._db.execute(query, (*equal.values(), limit))]
 
     def find(self, prefix: str) -> Trace:
         """The run whose id starts with ``prefix``. Raises: ConfigError if there is none, or more than one."""
@@ -128,82 +154,18 @@ class TraceStore:
         self._db.close()
 
     def _trace(self, row: sqlite3.Row) -> Trace:
-        calls = self._db.execute("SELECT * FROM calls WHERE run_id = ? ORDER BY call_key, retry", (row["run_id"],))
-        identity = RunIdentity(row["study"], row["phase"], row["step"], row["example"], row["rollout"])
-        return Trace(
-            row["run_id"], row["program"], row["flow"], identity, json.loads(row["inputs"]),
-            _data(row["outputs"]), _failure(row["failure"]), [_call(call) for call in calls], row["started"],
-            row["seconds"], row["reward"],
-        )  # fmt: skip
-
-
-def _call_row(run_id: str, call: Call) -> tuple[Any, ...]:
-    special = {
-        "run_id": run_id,
-        "prompt_ids": _blob("i", call.prompt_ids),
-        "completion_ids": _blob("i", call.completion_ids),
-        "logprobs": _blob("d", call.logprobs),
-        "inputs": _json(call.inputs),
-        "outputs": _json(call.outputs),
-        "failure": _failure_text(call.failure),
-        "text": call.text.encode("utf-8", "replace").decode(),
-    }
-    return tuple(special[name] if name in special else getattr(call, name) for name in _CALL_COLUMNS)
-
-
-def _call(row: sqlite3.Row) -> Call:
-    values = {name: row[name] for name in _CALL_COLUMNS if name != "run_id"}
-    return Call(
-        **{
-            **values,
-            "prompt_ids": _unblob("i", row["prompt_ids"]),
-            "completion_ids": _unblob("i", row["completion_ids"]),
-            "logprobs": _unblob("d", row["logprobs"]),
-            "constrained": bool(row["constrained"]),
-            "inputs": json.loads(row["inputs"]),
-            "outputs": _data(row["outputs"]),
-            "failure": _failure(row["failure"]),
+        parts: dict[str, list[sqlite3.Row]] = {
+            table: self._db.execute(f"SELECT * FROM {table} WHERE run_id = ?", (row["run_id"],)).fetchall()
+            for table in ("calls", "steps", "checks")
         }
-    )
-
-
-def _run_data(row: sqlite3.Row) -> dict[str, Any]:
-    data = dict(row)
-    for name in ("inputs", "outputs", "failure"):
-        data[name] = _data(data[name])
-    return data
-
-
-def _blob(code: str, values: Sequence[int] | Sequence[float]) -> bytes:
-    data = array(code, values)
-    if sys.byteorder == "big":
-        data.byteswap()
-    return data.tobytes()
-
-
-def _unblob(code: str, blob: bytes) -> list[Any]:
-    data = array(code)
-    data.frombytes(blob)
-    if sys.byteorder == "big":
-        data.byteswap()
-    return data.tolist()
-
-
-def _json(value: Mapping[str, Any] | None) -> str | None:
-    return None if value is None else json.dumps(value)
-
-
-def _data(text: str | None) -> Any:
-    return None if text is None else json.loads(text)
-
-
-def _failure_text(failure: Failure | None) -> str | None:
-    return None if failure is None else json.dumps(asdict(failure))
-
-
-def _failure(text: str | None) -> Failure | None:
-    return None if text is None else Failure(**json.loads(text))
-
-
-def _marks(count: int) -> str:
-    return ", ".join("?" * count)
+        identity = RunIdentity(row["study"], row["phase"], row["step"], row["example"], row["rollout"])
+        trace = Trace(
+            row["run_id"], row["program"], row["flow"], identity, json.loads(row["inputs"]),
+            read_json(row["outputs"]), read_failure(row["failure"]),
+            [read_call(call) for call in parts["calls"] if not call["judged"]], row["started"], row["seconds"],
+            row["reward"], [read_step(step) for step in parts["steps"]],
+            [read_check(check) for check in parts["checks"]],
+            [read_call(call) for call in parts["calls"] if call["judged"]],
+        )  # fmt: skip
+        trace.sort()
+        return trace

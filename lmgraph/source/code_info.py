@@ -15,4 +15,6 @@ class CodeInfo:
     explanation: str
     """Why it is a problem and how to mend it, in one paragraph."""
     example: str
-    """A short program or excerpt that earns this code."""
+    """A short program that earns this code."""
+    files: tuple[tuple[str, str], ...] = ()
+    """Name and text of each file that lies beside the example."""

@@ -1,13 +1,15 @@
 """The catalogue of diagnostic codes: what `lmgraph explain E0101` prints. Data only.
 
 One section a series; a code is never given a second meaning. Every code has a golden test. Syntax is here, the other
-series are in codes_program.py.
+series are in codes_names.py, codes_types.py and codes_program.py.
 """
 
 from __future__ import annotations
 
 from lmgraph.source.code_info import CodeInfo
-from lmgraph.source.codes_program import E00, E02, E03, E04, E05, W
+from lmgraph.source.codes_names import E02
+from lmgraph.source.codes_program import E04, E05, W
+from lmgraph.source.codes_types import E03
 
 # -- E01: syntax -----------------------------------------------------------------------------------------------------
 
@@ -107,6 +109,6 @@ _E01: tuple[CodeInfo, ...] = (
 
 
 CODES: dict[str, CodeInfo] = {
-    info.code: info for section in (E00, _E01, E02, E03, E04, E05, W) for info in section
+    info.code: info for section in (_E01, E02, E03, E04, E05, W) for info in section
 }
 """Every code, in order."""

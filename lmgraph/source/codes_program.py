@@ -1,219 +1,67 @@
-"""The catalogue's codes for what a program means: names, types, the graph, files, lints. Data only; see codes.py."""
+"""The catalogue's codes for flows (E04), references to files (E05) and lints (W). Data only; see codes.py."""
 
 from __future__ import annotations
 
 from lmgraph.source.code_info import CodeInfo
 
-# -- E00: not lowered yet, files -------------------------------------------------------------------------------------
+_ANSWER = "module Answer(question: str) -> (answer: str) {}\n"
+_ROW = "record Row { question: str  answer: str }\n"
+_DATA = 'dataset rows: Row = jsonl "rows.jsonl"\n'
+_EXACT = "metric exact(gold: Row, pred: Answer.out) -> bool = gold.answer == pred.answer\n"
+_NO_ROWS = (("rows.jsonl", ""),)
 
-E00: tuple[CodeInfo, ...] = (
-    CodeInfo(
-        "E0001",
-        "not compiled yet",
-        "The program is correct as far as this construct goes, and the language has it, but this version of the "
-        "compiler cannot make a graph of it yet. The message says how to do without it.",
-        "module Answer(question: str) -> (answer: str) { strategy: react }",
-    ),
-)
 
-# -- E02: names ------------------------------------------------------------------------------------------------------
+def _flow(line: str, result: str = "question") -> str:
+    return f"flow F(question: str) -> (out: str) {{\n  {line}\n  return (out={result})\n}}"
 
-E02: tuple[CodeInfo, ...] = (
-    CodeInfo(
-        "E0201",
-        "unknown name",
-        "Nothing with this name can be seen here. A flow sees its inputs, what it bound before this line, and "
-        "the declarations of the file; a type sees enums and records.",
-        "flow F(text: str) -> (out: str) { return (out=txt) }",
-    ),
-    CodeInfo(
-        "E0202",
-        "name is taken",
-        "Declarations of a file have one name each, whatever their kind; so have the fields of a record, the "
-        "members of an enum and the values of a flow. A value of a flow is bound once.",
-        "record Row { text: str  text: str }",
-    ),
-    CodeInfo(
-        "E0203",
-        "unknown key",
-        "Blocks take a fixed set of settings, and files a fixed set of formats, so that a mistyped one is not "
-        "silently ignored.",
-        "module M(a: str) -> (b: str) { max_token: 8 }",
-    ),
-    CodeInfo(
-        "E0204",
-        "name of another kind",
-        "The name exists, but it is declared as something else than what is needed here: an lm where a module is "
-        "needed, a module where a type is needed.",
-        "record Row { text: Answer }",
-    ),
-    CodeInfo(
-        "E0205",
-        "contains itself",
-        "A record that holds itself, directly or through others, would have no end. Hold a name or a number that "
-        "identifies the other record.",
-        "record Node { next: Node }",
-    ),
-    CodeInfo(
-        "E0206",
-        "type is too large",
-        "A type nests at most 16 levels of lists, optionals and records and has at most 1,000 fields, those of its "
-        "records included, because prompts and schemas write it out in full.",
-        "record A { b: list[list[list[B]]] }  # and so on",
-    ),
-)
 
-# -- E03: types ------------------------------------------------------------------------------------------------------
-
-E03: tuple[CodeInfo, ...] = (
-    CodeInfo(
-        "E0301",
-        "wrong type",
-        "A value stands where another type is needed. An int may stand for a float and a `T` for a `T?`; nothing "
-        "else is converted by itself.",
-        "x = Answer(question=3)",
-    ),
-    CodeInfo(
-        "E0302",
-        "unknown argument",
-        "The module, record or flow has no input, field or output of this name.",
-        "x = Answer(qestion=text)",
-    ),
-    CodeInfo(
-        "E0303",
-        "missing argument",
-        "Every input without a default must be given, and a flow returns every output it declares.",
-        "x = Answer()",
-    ),
-    CodeInfo(
-        "E0304",
-        "argument without a name",
-        "Arguments are named, as in `Answer(question=text)`, so that reordering a signature never changes what a "
-        "program means. A value whose own name is the argument's may stand alone: `Answer(question)`.",
-        "x = Answer(text)",
-    ),
-    CodeInfo(
-        "E0305",
-        "argument given twice",
-        "One argument has two values.",
-        "x = Answer(question=a, question=b)",
-    ),
-    CodeInfo(
-        "E0306",
-        "no such field",
-        "The value has no part of this name. A module's result has the module's outputs as fields.",
-        "x = Answer(question).anwser",
-    ),
-    CodeInfo(
-        "E0307",
-        "no such member",
-        "The enum has no member of this name or label. Members are named with the enum, as in `Team.billing`; a "
-        "text that is compared with an enum must be a label of it.",
-        "x = Team.biling",
-    ),
-    CodeInfo(
-        "E0308",
-        "value may be null",
-        "The value is of an optional type, `T?`, and a `T` is needed. A comparison with null in the condition of "
-        "`if`, of a map, or on the left of `and` proves that it is there.",
-        "x = len(note)  # note: str?",
-    ),
-    CodeInfo(
-        "E0309",
-        "operator does not fit",
-        "The operator is not defined for these types: arithmetic needs numbers, `+` also joins two texts or two "
-        "lists, `<` and its kin compare numbers or texts.",
-        'x = "a" * 2',
-    ),
-    CodeInfo(
-        "E0310",
-        "cannot be called",
-        "Only modules, records and `len` can be called.",
-        "x = Team.billing()",
-    ),
-    CodeInfo(
-        "E0311",
-        "not a value",
-        "The name is declared, but it does not stand for a value by itself: a module has to be called, an enum's "
-        "member to be named.",
-        "x = Answer",
-    ),
-    CodeInfo(
-        "E0312",
-        "setting does not fit",
-        "The value of a setting has the wrong form or is out of range.",
-        "lm small { temperature: 9 }",
-    ),
-    CodeInfo(
-        "E0313",
-        "not a constant",
-        "A default is known before the program runs: a number, a text, true, false, null, a list of these, or an "
-        "enum member.",
-        "record Row { n: int = 1 + 1 }",
-    ),
-    CodeInfo(
-        "E0314",
-        "not a type",
-        "Types are str, int, float and bool, the enums and records of the file, `list[T]`, `T?`, literals such "
-        'as `"a" | "b"`, and `M.out`.',
-        "record Row { texts: list }",
-    ),
-    CodeInfo(
-        "E0315",
-        "type cannot be told",
-        "Neither the value nor its place says what an empty list or a null holds. Write the type where it is "
-        "bound.",
-        "x = []",
-    ),
-    CodeInfo(
-        "E0316",
-        "comparison is always the same",
-        "The two sides can never be equal, or a value that is never null is compared with null, so the "
-        "comparison decides nothing.",
-        "ok = gold.label == 3",
-    ),
-    CodeInfo(
-        "E0317",
-        "signature does not fit",
-        "Modules and flows name their outputs. A metric takes a row and what a flow gave back, and gives back "
-        "one bool, int or float.",
-        "module M(a: str) -> str {}",
-    ),
-    CodeInfo(
-        "E0318",
-        "objective does not hold together",
-        "An objective names a flow, data and metrics. The metrics read this flow and these rows, the rows hold "
-        "the flow's inputs, and every metric has a weight where weights are written.",
-        "objective o { flow: F  data: rows }",
-    ),
-    CodeInfo(
-        "E0319",
-        "splits take more than all rows",
-        "Shares are parts of all rows, and splits never overlap, so shares sum to 1 at most.",
-        'dataset d: Row = jsonl "rows.jsonl" { split: { train: 0.8, dev: 0.4 } }',
-    ),
-)
-
-# -- E04: graph ------------------------------------------------------------------------------------------------------
+# -- E04: flows ------------------------------------------------------------------------------------------------------
 
 E04: tuple[CodeInfo, ...] = (
     CodeInfo(
         "E0401",
         "unreachable statement",
-        "A flow ends with its `return`; what follows it never runs.",
-        "return (out=x)\ny = Answer(question)",
+        "A `return` ends the flow, and so does an `if` both branches of which return; what follows never runs.",
+        _ANSWER + "flow F(question: str) -> (out: str) {\n  return (out=question)\n  x = Answer(question)\n}",
     ),
     CodeInfo(
         "E0402",
         "flow does not return",
-        "A flow gives back the outputs that its signature declares, in a `return` at its end.",
-        "flow F(text: str) -> (out: str) { x = text }",
+        "A flow gives back the outputs that its signature declares, in a `return` on every way through it. A loop may "
+        "end without one, so a `return` follows it.",
+        _ANSWER + "flow F(question: str) -> (out: str) {\n  x = Answer(question)\n}",
     ),
     CodeInfo(
         "E0403",
         "nothing inside",
-        "A record without a field holds nothing that a program could use.",
+        "A record without a field holds nothing that a program could use, and a flow without a statement does nothing.",
         "record Row {}",
+    ),
+    CodeInfo(
+        "E0404",
+        "loop without effect",
+        "A loop must be able to make a difference: it changes a variable from outside, acts, checks or returns. What "
+        "it binds for itself ends with it.",
+        _flow("repeat max 3 { x = question }"),
+    ),
+    CodeInfo(
+        "E0405",
+        "return in a test",
+        "A test has no outputs. It states with `assert` what must hold of what flows gave back.",
+        _ANSWER + 'test "a question has an answer" {\n  out = Answer(question="why?")\n'
+        '  assert len(out.answer) > 0 else "no answer"\n  return (a=out.answer)\n}',
+    ),
+    CodeInfo(
+        "E0406",
+        "stop without a loop",
+        "`stop if` ends the loop that it stands in. Outside a loop, `if … { return (…) }` ends a flow early.",
+        _flow('stop if question == ""'),
+    ),
+    CodeInfo(
+        "E0407",
+        "loop limit is out of range",
+        "A loop runs at least once and at most 1,000,000 times. The limit bounds what a run may cost.",
+        "flow F(question: str) -> (n: int) {\n  var n = 0\n  repeat max 0 { n := n + 1 }\n  return (n)\n}",
     ),
 )
 
@@ -238,14 +86,23 @@ E05: tuple[CodeInfo, ...] = (
         "label does not fit",
         "Labels are what a model writes: each stands once, is not empty and has no control characters. A file of "
         "labels holds one label a line.",
-        'enum Intent { a = "" }',
+        'enum Intent { one = ""  two }',
     ),
     CodeInfo(
         "E0504",
         "Python function is missing",
-        "A reference such as `py \"metrics:exact\"` names a file of the program's folder and a function in it "
-        "that takes as many values as it is given. The file is read and never imported by the compiler.",
-        'metric m(gold: Row, pred: F.out) -> float = py "metrics"',
+        'A reference such as `py "metrics:exact"` names a file of the program\'s folder and a function in it that '
+        "takes as many values as it is given. The file is read and never imported by the compiler.",
+        _ROW + _ANSWER + 'metric exact(gold: Row, pred: Answer.out) -> float = py "metrics:exakt"',
+        (("metrics.py", "def exact(gold, pred):\n    return float(gold.answer == pred.answer)\n"),),
+    ),
+    CodeInfo(
+        "E0505",
+        "Python disagrees with its declaration",
+        "What a tool, retriever or fn declares is what its Python function takes, by these names, and gives back. The "
+        "annotations of the function are read from its source and compared; the function is never imported for it.",
+        'fn size(text: str) -> int = py "texts:size"',
+        (("texts.py", "def size(text: list[str]) -> int:\n    return len(text)\n"),),
     ),
 )
 
@@ -256,43 +113,104 @@ W: tuple[CodeInfo, ...] = (
         "W0001",
         "value is never used",
         "The value is computed, and a call is paid for, and nothing reads it.",
-        "x = Answer(question)\nreturn (out=question)",
+        _ANSWER + _flow("x = Answer(question)"),
     ),
     CodeInfo(
         "W0002",
         "input is never used",
         "The flow declares an input and does not read it.",
-        "flow F(text: str, extra: str) -> (out: str) { return (out=text) }",
+        "flow F(text: str, extra: str) -> (out: str) {\n  return (out=text)\n}",
     ),
     CodeInfo(
         "W0003",
         "module is never called",
-        "No flow calls the module, so it is never run and never trained.",
-        "module Unused(a: str) -> (b: str) {}",
+        "No flow and no metric calls the module, so it is never run and never trained.",
+        _ANSWER + "module Unused(a: str) -> (b: str) {}\n" + _flow("x = Answer(question)", "x.answer"),
     ),
     CodeInfo(
         "W0004",
         "lm is never used",
-        "No module names the lm.",
-        'lm spare { model: "…" }',
+        "No module and no objective names the lm.",
+        'lm spare { model: "smollm2-135m" }\n' + _ANSWER.strip(),
     ),
     CodeInfo(
         "W0005",
         "data file is not there",
         "The file of a dataset is missing. The program compiles and runs; scoring and optimizing need the rows.",
-        'dataset d: Row = jsonl "rows.jsonl"',
-    ),
-    CodeInfo(
-        "W0006",
-        "no effect yet",
-        "The declaration is read and its syntax is checked, but this version does nothing with it.",
-        'test "later" {}',
+        _ROW + _DATA.strip(),
     ),
     CodeInfo(
         "W0007",
         "range is assumed",
-        "The objective has a metric that is no bool and declares no `range`, so each metric is taken to lie "
-        "between 0 and 1. Runs that fail score the lowest value, so a wrong range misleads the optimizer.",
-        "objective o { flow: F  data: d  metric: count }",
+        "The objective has a metric that is no bool and declares no `range`, so each metric is taken to lie between 0 "
+        "and 1. Runs that fail score the lowest value, so a wrong range misleads the optimizer.",
+        _ROW + _ANSWER + _DATA + "metric length(gold: Row, pred: Answer.out) -> int = len(pred.answer)\n"
+        "objective short { flow: Answer  data: rows  metric: length }",
+        _NO_ROWS,
     ),
-)
+    CodeInfo(
+        "W0008",
+        "branch that does nothing",
+        "There is no statement in any branch of this `if`.",
+        _flow('if question == "x" { }'),
+    ),
+    CodeInfo(
+        "W0009",
+        "test that cannot fail",
+        "A test without an `assert` passes whatever the program does, as long as it runs.",
+        _ANSWER + 'test "a question has an answer" {\n  out = Answer(question="why?")\n'
+        '  check len(out.answer) > 0 else "no answer"\n}',
+    ),
+    CodeInfo(
+        "W0010",
+        "variable that never changes",
+        "A `var` is for values that change. One that is set once is clearer as a binding: `x = …`.",
+        _flow("var x = question", "x"),
+    ),
+    CodeInfo(
+        "W0011",
+        "import that is not used",
+        "An imported name that nothing reads can be deleted from the import.",
+        'from "types.lmg" import Row, Unused\nflow F(row: Row) -> (text: str) {\n  return (text=row.text)\n}',
+        (("types.lmg", "record Row { text: str }\nrecord Unused { text: str }\n"),),
+    ),
+    CodeInfo(
+        "W0012",
+        "condition is always the same",
+        "The condition reads nothing that could change, or compares a value with null that was found not to be null "
+        "before, so it decides nothing.",
+        _ANSWER + "flow F(question: str) -> (out: str) {\n  var x = question\n"
+        "  repeat max 3 {\n    x := Answer(question=x).answer\n    stop if false\n  }\n  return (out=x)\n}",
+    ),
+    CodeInfo(
+        "W0013",
+        "catch without effect",
+        "What stands before this `catch` cannot fail: it calls nothing, picks no element, divides by nothing and reads "
+        "no result of a call.",
+        _flow('x = question catch "none"', "x"),
+    ),
+    CodeInfo(
+        "W0014",
+        "loop that runs once",
+        "With a limit of 1 the statements run once, and the loop adds nothing.",
+        _ANSWER + _flow("var x = question\n  repeat max 1 { x := Answer(question=x).answer }", "x"),
+    ),
+    CodeInfo(
+        "W0015",
+        "flow is never used",
+        "The program's objectives name other flows, and nothing calls, tests or scores this one.",
+        _ROW + _ANSWER + _flow("x = Answer(question)", "x.answer") + "\n"
+        + "flow G(question: str) -> (answer: str) {\n  x = Answer(question)\n  return (answer=x.answer)\n}\n"
+        + _DATA + "metric exact(gold: Row, pred: G.out) -> bool = gold.answer == pred.answer\n"
+        "objective o { flow: G  data: rows  metric: exact }",
+        _NO_ROWS,
+    ),
+    CodeInfo(
+        "W0016",
+        "nothing to choose by",
+        "`best_of` draws several outputs and keeps the best one: the one that most of the module's `check`s hold for, "
+        "the one that the fn behind `select` scores highest, or the most frequent one with `select: vote`. With none "
+        "of these the first output is kept, and the others are paid for in vain.",
+        "module Answer(question: str) -> (answer: str) {\n  strategy: best_of\n  samples: 4\n}",
+    ),
+)  # fmt: skip

@@ -34,7 +34,9 @@ MAX_ERRORS = 20
 """More syntax errors than this are not told: they are rarely independent."""
 
 TABLES_FORMAT = 1
-_OPTIONS: dict[str, Any] = {"parser": "lalr", "lexer": "basic", "keep_all_tokens": True, "maybe_placeholders": False}
+LARK_OPTIONS: dict[str, Any] = {
+    "parser": "lalr", "lexer": "basic", "keep_all_tokens": True, "maybe_placeholders": False,
+}  # fmt: skip
 
 _NOT_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 _OPENING = (
@@ -206,7 +208,7 @@ def _front() -> _Front:
 
 def build_tables() -> dict[str, Any]:
     """The parse tables of the present grammar as plain data, checked for conflicts. Needs interegular."""
-    built = lark.Lark(grammar_text(), strict=True, **_OPTIONS)
+    built = lark.Lark(grammar_text(), strict=True, **LARK_OPTIONS)
     data, memo = built.memo_serialize([TerminalDef, Rule])
     # Not strict when loaded: that needs a package which only the check needs.
     data["options"]["strict"] = False
@@ -215,14 +217,14 @@ def build_tables() -> dict[str, Any]:
 
 def _fingerprint(grammar: str) -> str:
     """What the tables depend on."""
-    parts = [str(TABLES_FORMAT), lark.__version__, json.dumps(_OPTIONS, sort_keys=True), grammar]
+    parts = [str(TABLES_FORMAT), lark.__version__, json.dumps(LARK_OPTIONS, sort_keys=True), grammar]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
 def _load(builder: TreeBuilder) -> lark.Lark:
     grammar = grammar_text()
     loaded = _load_shipped(tables_text(), _fingerprint(grammar), builder)
-    return loaded or lark.Lark(grammar, transformer=builder, **_OPTIONS)
+    return loaded or lark.Lark(grammar, transformer=builder, **LARK_OPTIONS)
 
 
 def _load_shipped(text: str | None, fingerprint: str, builder: TreeBuilder) -> lark.Lark | None:

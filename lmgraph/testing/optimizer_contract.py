@@ -19,7 +19,16 @@ from lmgraph.errors import BudgetExhausted
 from lmgraph.evaluate.dataset import Example
 from lmgraph.evaluate.metric import Scorer
 from lmgraph.evaluate.task import Task
-from lmgraph.graph.graph import DatasetSpec, FlowSpec, Graph, MetricSpec, ModuleSpec, ObjectiveSpec
+from lmgraph.graph.graph import (
+    DEFAULT_LM,
+    DatasetSpec,
+    FlowSpec,
+    Graph,
+    LmSpec,
+    MetricSpec,
+    ModuleSpec,
+    ObjectiveSpec,
+)
 from lmgraph.graph.nodes import Apply, GetField, LmCall, NodeId, Operand, Parameter, Ref, Region, ValueId
 from lmgraph.graph.types import BOOL, STR, EnumMember, EnumType, Field, RecordType
 from lmgraph.optimize.lab import Lab
@@ -59,13 +68,17 @@ def tiny_program(root: Path | None = None) -> tuple[Program, Task]:
     )
     flow = FlowSpec("Sort", (word,), (label,), body)
     record = RecordType("Word", (word, label))
-    equal = Apply("==", (GetField(Ref(ValueId("gold")), "kind"), GetField(Ref(ValueId("pred")), "kind")))
-    metric = MetricSpec("exact", Field("gold", record), Field("pred", flow.output_type), "Sort", "out", BOOL, equal)
+    gold = Parameter(ValueId("exact/gold"), Field("gold", record))
+    pred = Parameter(ValueId("exact/pred"), Field("pred", flow.output_type))
+    equal = Apply("==", (GetField(Ref(gold.id), "kind"), GetField(Ref(pred.id), "kind")))
+    exact = Region((gold, pred), (), (Operand("", equal),))
+    metric = MetricSpec("exact", gold.field, pred.field, "Sort", "out", BOOL, exact)
     objective = ObjectiveSpec("accuracy", "Sort", "words", ("exact",), (1.0,), 0.0, 1.0)
     graph = Graph(
         "tiny",
         enums=(kind,),
         records=(record,),
+        lms=(LmSpec(DEFAULT_LM),),
         modules=(module,),
         flows=(flow,),
         datasets=(DatasetSpec("words", record, "jsonl", "words.jsonl"),),

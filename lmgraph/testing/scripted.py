@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import random
-import re
 import zlib
 from array import array
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +12,8 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from lmgraph.errors import ContextOverflow, EngineError, EngineRejected
-from lmgraph.runtime.engine import Choices, Constraint, FinishReason, GenerateRequest, Generation, JsonSchema, Regex
+from lmgraph.runtime.engine import FinishReason, GenerateRequest, Generation
+from lmgraph.testing.held import held_to
 from lmgraph.testing.tokenizer import END_OF_TEXT, END_OF_TURN, MARKERS, ByteTokenizer
 
 
@@ -151,25 +150,6 @@ def last_user_turn(prompt: str) -> str:
     return prompt.rpartition(f"{start}user\n")[2].partition(end)[0]
 
 
-def held_to(text: str, constraint: Constraint) -> str:
-    """``text`` where the constraint allows it, else something that it does allow. Raises: EngineRejected."""
-    match constraint:
-        case Choices(options=options):
-            return text if text in options else options[zlib.crc32(text.encode("utf-8", "replace")) % len(options)]
-        case Regex(pattern=pattern):
-            for candidate in (text, "0", "0.0", "true", ""):
-                if re.fullmatch(pattern, candidate):
-                    return candidate
-            raise EngineRejected(f"The script's answer {text!r} does not match {pattern}.")
-        case JsonSchema(schema=schema):
-            rules = json.loads(schema)
-            try:
-                value = json.loads(text)
-            except ValueError:
-                value = None
-            return text if _fits(value, rules) else json.dumps(_least(rules))
-
-
 def _chosen(answer: Any, request: GenerateRequest) -> str:
     if isinstance(answer, str):
         return answer
@@ -189,43 +169,3 @@ def _logprobs(request: GenerateRequest, ids: Sequence[int]) -> list[float]:
         state = zlib.crc32(token.to_bytes(4, "little"), state)
         logprobs.append(-(state % 2000 + 1) / 1000)
     return logprobs
-
-
-def _fits(value: Any, schema: Mapping[str, Any]) -> bool:
-    if "enum" in schema:
-        return value in schema["enum"]
-    if "anyOf" in schema:
-        return any(_fits(value, option) for option in schema["anyOf"])
-    match schema.get("type"):
-        case "string":
-            return isinstance(value, str)
-        case "boolean":
-            return isinstance(value, bool)
-        case "integer":
-            return isinstance(value, int) and not isinstance(value, bool)
-        case "number":
-            return isinstance(value, int | float) and not isinstance(value, bool)
-        case "null":
-            return value is None
-        case "array":
-            return isinstance(value, list) and all(_fits(item, schema["items"]) for item in value)
-        case "object":
-            if not isinstance(value, dict):
-                return False
-            properties = schema.get("properties", {})
-            rest = schema.get("additionalProperties", {})
-            known = all(name in properties or isinstance(rest, dict) for name in value)
-            required = all(name in value for name in schema.get("required", ()))
-            return known and required and all(_fits(item, properties.get(name, rest)) for name, item in value.items())
-    return True
-
-
-def _least(schema: Mapping[str, Any]) -> Any:
-    """A small value that fits."""
-    if "enum" in schema:
-        return schema["enum"][0]
-    if "anyOf" in schema:
-        return _least(schema["anyOf"][0])
-    if schema.get("type") == "object":
-        return {name: _least(inner) for name, inner in schema.get("properties", {}).items()}
-    return {"string": "", "boolean": False, "integer": 0, "number": 0, "array": []}.get(schema.get("type", ""))

@@ -1,21 +1,24 @@
 """Golden tests: every `*.md` of this folder holds programs and exactly what comes of them.
 
 A file says `mode: parse`, `check`, `compile`, `text` or `fmt` near its top. A section is `## title`, an `lmg` fence
-with the program and a second fence with the expected output. `pytest --update-golden` writes the present output
-instead.
+with the program and a second fence with the expected output. Files that lie beside the program stand before it, each in
+a fence `file name`. `pytest --update-golden` writes the present output instead.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from lmgraph.compiler.compile import compile_source
 from lmgraph.errors import CompileError
+from lmgraph.graph.draw import to_text
+from lmgraph.graph.dump import dump
+from lmgraph.graph.graph import Graph, TestSpec
 from lmgraph.source import Source
 from lmgraph.source.codes import CODES
 from lmgraph.source.render import render
@@ -28,11 +31,26 @@ NAME = "program.lmg"
 
 _MODE = re.compile(r"^mode: (\w+)$", re.MULTILINE)
 _SECTION = re.compile(
-    r"^## (?P<title>[^\n]+)\n(?:(?!## )[^\n]*\n)*?"
+    r"^## (?P<title>[^\n]+)\n(?P<before>(?:(?!## )[^\n]*\n)*?)"
     r"(?P<fence>`{3,})lmg\n(?P<program>.*?)^(?P=fence)\n\n"
     r"(?P<fence2>`{3,})(?P<kind>\w+)\n(?P<expected>.*?)^(?P=fence2)$",
     re.MULTILINE | re.DOTALL,
 )
+
+
+_FILE = re.compile(r"^(?P<fence>`{3,})file (?P<name>\S+)\n(?P<text>.*?)^(?P=fence)$", re.MULTILINE | re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Program:
+    text: str
+    root: Path
+    """The folder of its files."""
+    path: Path | None = None
+
+    @property
+    def source(self) -> Source:
+        return Source(NAME, self.text, self.path)
 
 
 @dataclass(frozen=True)
@@ -41,6 +59,7 @@ class Case:
     mode: str
     title: str
     program: str
+    files: tuple[tuple[str, str], ...]
     expected: str
     start: int
     """Where the expected output stands in the file."""
@@ -56,61 +75,60 @@ def cases() -> Iterator[Case]:
         assert len(found) == len(re.findall(r"^## ", text, re.MULTILINE)), f"{file.name}: a section is incomplete"
         for match in found:
             start, end = match.span("expected")
-            yield Case(file, mode[1], match["title"], match["program"], match["expected"], start, end)
+            files = tuple((one["name"], one["text"]) for one in _FILE.finditer(match["before"]))
+            yield Case(file, mode[1], match["title"], match["program"], files, match["expected"], start, end)
 
 
 CASES = list(cases())
 
 
-def run_parse(program: str) -> str:
+def run_parse(program: Program) -> str:
     """Syntax errors, or the number of declarations."""
-    source = Source(NAME, program)
-    result = parse(source)
+    result = parse(program.source)
     if result.diagnostics:
-        return render(result.diagnostics, {NAME: source})
+        return render(result.diagnostics, {NAME: program.source})
     assert result.tree is not None
     return f"{len(result.tree.declarations)} declarations\n"
 
 
-def run_format(program: str) -> str:
+def run_format(program: Program) -> str:
     try:
-        return format_source(Source(NAME, program))
+        return format_source(program.source)
     except CompileError as error:
         return str(error)
 
 
-def run_check(program: str) -> str:
+def run_check(program: Program) -> str:
     """Every diagnostic of compiling, warnings too, or `ok`."""
-    compiled = _compiled(program)
+    compiled = compile_source(program.source, root=program.root)
     return render(compiled.diagnostics, compiled.sources) or "ok\n"
 
 
-def run_compile(program: str) -> str:
+def run_compile(program: Program) -> str:
     """The graph as JSON, or the diagnostics where there is none."""
-    from lmgraph.graph.dump import dump
-
-    compiled = _compiled(program)
+    compiled = compile_source(program.source, root=program.root)
     if compiled.graph is None:
         return render(compiled.diagnostics, compiled.sources)
     return dump(compiled.graph, indent=2) + "\n"
 
 
-def run_text(program: str) -> str:
-    """The graph as `--emit text` prints it, or the diagnostics where there is none."""
-    from lmgraph.graph.draw import to_text
-
-    compiled = _compiled(program)
-    return render(compiled.diagnostics, compiled.sources) if compiled.graph is None else to_text(compiled.graph)
-
-
-def _compiled(program: str) -> Any:
-    from lmgraph.compiler.compile import compile_source
-
-    # Among the samples, so that a program can name their files.
-    return compile_source(Source(NAME, program), root=SAMPLES)
+def run_text(program: Program) -> str:
+    """The graph as `--emit text` prints it, with its tests behind it, or the diagnostics where there is none."""
+    compiled = compile_source(program.source, root=program.root)
+    if compiled.graph is None:
+        return render(compiled.diagnostics, compiled.sources)
+    return "\n".join([to_text(compiled.graph), *(_test_text(compiled.graph, test) for test in compiled.tests)])
 
 
-MODES: dict[str, Callable[[str], str]] = {
+def _test_text(graph: Graph, test: TestSpec) -> str:
+    """A test as the flow that it is, and its stubs."""
+    alone = replace(graph, name=test.title, flows=(test.flow,), entry=None, datasets=(), metrics=(), objectives=())
+    shown = to_text(alone)
+    stubs = [f"  stub {stub.target}: {len(stub.answers)} answers\n" for stub in test.stubs]
+    return f'test "{test.title}"\n{"".join(stubs)}{shown[shown.index(f"flow {test.flow.name}") :]}'
+
+
+MODES: dict[str, Callable[[Program], str]] = {
     "parse": run_parse,
     "fmt": run_format,
     "check": run_check,
@@ -120,8 +138,17 @@ MODES: dict[str, Callable[[str], str]] = {
 
 
 @pytest.mark.parametrize("case", CASES, ids=[f"{case.file.stem}: {case.title}" for case in CASES])
-def test_golden(case: Case, request: pytest.FixtureRequest) -> None:
-    got = MODES[case.mode](case.program)
+def test_golden(case: Case, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    # Without files of its own a program lies among the samples.
+    program = Program(case.program, SAMPLES)
+    if case.files:
+        folder = tmp_path / "golden"
+        for name, text in case.files:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(text, encoding="utf-8")
+        program = Program(case.program, folder, folder / NAME)
+        (folder / NAME).write_text(case.program, encoding="utf-8")
+    got = MODES[case.mode](program)
     if got == case.expected:
         return
     if request.config.getoption("--update-golden"):

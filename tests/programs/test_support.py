@@ -31,7 +31,7 @@ def test_the_objective_weighs_two_metrics(graph: Any) -> None:
     assert dict(zip(objective.metrics, objective.weights, strict=True)) == {"share": 0.5, "team_right": 0.5}
     assert (objective.low, objective.high) == (0.0, 1.0)
     assert graph.metric("share").python == "metrics:share_right"
-    assert graph.metric("team_right").expression is not None
+    assert graph.metric("team_right").body is not None
 
 
 @pytest.mark.parametrize("split", SPLITS)

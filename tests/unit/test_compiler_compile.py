@@ -13,7 +13,8 @@ from lmgraph.compiler.compile import Compilation, compile_path, compile_source
 from lmgraph.errors import CompileError, ConfigError
 from lmgraph.graph.dump import content_hash
 from lmgraph.graph.graph import DEFAULT_LM, Graph
-from lmgraph.graph.nodes import Const, walk
+from lmgraph.graph.nodes import Const
+from lmgraph.graph.walk import walk
 from lmgraph.source import Source
 
 TRIAGE = """

@@ -8,7 +8,7 @@ import pytest
 
 from lmgraph.errors import ConfigError, DataError
 from lmgraph.evaluate import Example, evaluate, make_task
-from lmgraph.evaluate.metric import load_callable
+from lmgraph.evaluate.metric import Score
 from lmgraph.program import Program
 from lmgraph.runtime import Failure, RunIdentity, Runtime, Trace
 from lmgraph.testing import ScriptedEngine
@@ -31,17 +31,22 @@ def with_metric(tmp_path: Path, body: str, *, range_: str = "[0, 1]") -> Program
     return program_from(tmp_path, text, "sort.lmg")
 
 
-def test_an_expression_scores(tmp_path: Path) -> None:
-    scorer = make_task(sort_program(tmp_path)).scorer
-    assert scorer.score(ROW, trace("fruit")).value == 1.0
-    assert scorer.score(ROW, trace("tool")).value == 0.0
-    assert scorer.score(ROW, trace("tool")).parts == {"exact": 0.0}
+async def score(program: Program, run: Trace) -> Score:
+    async with Runtime(everything=ScriptedEngine({})) as runtime:
+        return await make_task(program).scorer.score(runtime, ROW, run)
 
 
-def test_a_failed_run_scores_the_low_end(tmp_path: Path) -> None:
+async def test_an_expression_scores(tmp_path: Path) -> None:
+    program = sort_program(tmp_path)
+    assert (await score(program, trace("fruit"))).value == 1.0
+    assert (await score(program, trace("tool"))).value == 0.0
+    assert (await score(program, trace("tool"))).parts == {"exact": 0.0}
+
+
+async def test_a_failed_run_scores_the_low_end(tmp_path: Path) -> None:
     program = with_metric(tmp_path, "return 0.5", range_="[-1, 1]")
-    score = make_task(program).scorer.score(ROW, trace(None))
-    assert (score.value, score.parts) == (-1.0, {})
+    found = await score(program, trace(None))
+    assert (found.value, found.parts) == (-1.0, {})
 
 
 @pytest.mark.parametrize(
@@ -56,38 +61,19 @@ def test_a_failed_run_scores_the_low_end(tmp_path: Path) -> None:
         ("return 10 ** 400", ["words.jsonl:1"]),
     ],
 )
-def test_a_metric_that_misbehaves_is_named_with_the_row(tmp_path: Path, body: str, words: list[str]) -> None:
-    scorer = make_task(with_metric(tmp_path, body)).scorer
+async def test_a_metric_that_misbehaves_is_named_with_the_row(tmp_path: Path, body: str, words: list[str]) -> None:
+    program = with_metric(tmp_path, body)
     with pytest.raises(DataError) as caught:
-        scorer.score(ROW, trace())
+        await score(program, trace())
     for word in words:
         assert word in str(caught.value)
 
 
-def test_a_metric_may_change_what_it_is_given(tmp_path: Path) -> None:
+async def test_a_metric_may_change_what_it_is_given(tmp_path: Path) -> None:
     program = with_metric(tmp_path, "gold['kind'] = 'x'\npred['kind'] = 'x'\nreturn 1.0")
     run = trace()
-    assert make_task(program).scorer.score(ROW, run).value == 1.0
+    assert (await score(program, run)).value == 1.0
     assert ROW.values["kind"] == run.outputs["kind"] == "fruit"  # type: ignore[index]
-
-
-@pytest.mark.parametrize(
-    ("reference", "words"),
-    [("metrics:nothing", "no callable"), ("missing:f", "no missing.py"), ("broken:f", "ZeroDivisionError")],
-)
-def test_references_that_lead_nowhere(tmp_path: Path, reference: str, words: str) -> None:
-    (tmp_path / "metrics.py").write_text("nothing = 3\n", encoding="utf-8")
-    (tmp_path / "broken.py").write_text("1 / 0\n", encoding="utf-8")
-    with pytest.raises(ConfigError, match=words):
-        load_callable(reference, tmp_path)
-
-
-def test_two_programs_may_have_a_module_of_one_name(tmp_path: Path) -> None:
-    for name in ("one", "two"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "metrics.py").write_text(f"def f():\n    return {name!r}\n", encoding="utf-8")
-    assert load_callable("metrics:f", tmp_path / "one")() == "one"
-    assert load_callable("metrics:f", tmp_path / "two")() == "two"
 
 
 async def test_an_evaluation_counts_everything(tmp_path: Path) -> None:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+import time
+from dataclasses import replace
 
 import pytest
 
-from lmgraph.compiler.compile import compile_path
 from lmgraph.errors import Corrupt, VersionMismatch
 from lmgraph.graph import dump as form
 from lmgraph.graph.graph import Graph
+from lmgraph.graph.nodes import Apply, Const, Expr, ExprNode, IfNode, NodeId, Ref, Region, ValueId
+from lmgraph.graph.types import INT
+from support.graph_samples import every_kind
 
 
 @pytest.fixture
-def graph(samples: Path) -> Graph:
-    return compile_path(samples / "banking77.lmg").require()
+def graph() -> Graph:
+    return every_kind()
 
 
 def test_load_gives_back_what_was_dumped(graph: Graph) -> None:
@@ -26,6 +29,7 @@ def test_load_gives_back_what_was_dumped(graph: Graph) -> None:
 def test_equal_graphs_have_equal_texts(graph: Graph) -> None:
     assert form.dump(form.load(form.dump(graph))) == form.dump(graph)
     assert form.content_hash(form.load(form.dump(graph))) == form.content_hash(graph)
+    assert form.content_hash(replace(graph, name="other")) != form.content_hash(graph)
 
 
 def test_writing_agrees_with_what_reads(graph: Graph) -> None:
@@ -34,7 +38,9 @@ def test_writing_agrees_with_what_reads(graph: Graph) -> None:
 
 
 def test_the_schema_is_json(graph: Graph) -> None:
-    assert "FlowSpec" in json.dumps(form.json_schema())
+    schema = form.json_schema()
+    assert json.loads(json.dumps(schema)) == schema
+    assert {"FlowSpec", "ExternSpec", "LoopNode", "CatchNode", "Ensure", "Moved"} <= set(schema["$defs"])
 
 
 @pytest.mark.parametrize(
@@ -46,14 +52,19 @@ def test_the_schema_is_json(graph: Graph) -> None:
         "null",
         '"graph"',
         "{}",
-        '{"format": 1}',
+        "[" * 100_000,
+        '{"format": 2}',
         '{"format": true, "graph": []}',
-        '{"format": "1", "graph": {}}',
-        '{"format": 1, "graph": {}}',
-        '{"format": 1, "graph": {"name": "a", "flows": 3}}',
-        '{"format": 1, "graph": {"name": "a", "flows": [{"name": "F"}]}}',
-        '{"format": 1, "graph": {"name": "a", "modules": [{"name": "M", "inputs": [], "outputs": [], '
+        '{"format": "2", "graph": {}}',
+        '{"format": 2, "graph": {}}',
+        '{"format": 2, "graph": {"name": "a", "flows": 3}}',
+        '{"format": 2, "graph": {"name": "a", "flows": [{"name": "F"}]}}',
+        '{"format": 2, "graph": {"name": "a", "modules": [{"name": "M", "inputs": [], "outputs": [], '
         '"instruction": "", "strategy": "nope"}]}}',
+        '{"format": 2, "graph": {"name": "a", "flows": [{"name": "F", "inputs": [], "outputs": [], "body": '
+        '{"parameters": [], "results": [], "nodes": [{"kind": "nope", "id": "F/x"}]}}]}}',
+        '{"format": 2, "graph": {"name": "a", "flows": [{"name": "F", "inputs": [], "outputs": [], "body": '
+        '{"parameters": [], "results": [], "nodes": [{"kind": "map", "id": "F/x"}]}}]}}',
     ],
 )
 def test_corrupt_text_is_refused(text: str) -> None:
@@ -63,12 +74,36 @@ def test_corrupt_text_is_refused(text: str) -> None:
 
 def test_every_cut_of_a_graph_is_refused(graph: Graph) -> None:
     text = form.dump(graph)
-    for end in range(0, len(text) - 1, 97):
+    for end in range(0, len(text) - 1, 197):
         with pytest.raises(Corrupt):
             form.load(text[:end])
 
 
-def test_another_format_is_refused(graph: Graph) -> None:
-    data = {**form.to_data(graph), "format": form.FORMAT + 1}
-    with pytest.raises(VersionMismatch, match="reads format 1"):
+@pytest.mark.parametrize("change", [-1, 1])
+def test_another_format_is_refused(graph: Graph, change: int) -> None:
+    data = {**form.to_data(graph), "format": form.FORMAT + change}
+    with pytest.raises(VersionMismatch, match=f"reads format {form.FORMAT}"):
         form.load(json.dumps(data))
+
+
+def deep(levels: int) -> Graph:
+    """Ifs inside ifs, and inside the last one an expression as deep."""
+    value: Expr = Ref(ValueId("F/x"))
+    for _ in range(levels // 2):
+        value = Apply("+", (value, Const(1)))
+    node: ExprNode | IfNode = ExprNode(NodeId("F/y"), value, INT)
+    for number in range(levels // 2):
+        node = IfNode(NodeId(f"F/if{number}"), Const(True), Region((), (), ()), Region((), (node,), ()), ())
+    return replace(every_kind(), flows=(replace(every_kind().flows[0], body=Region((), (node,), ())),))
+
+
+def test_deep_graphs_come_back() -> None:
+    assert form.load(form.dump(deep(128))) == deep(128)
+
+
+def test_reading_takes_time_linear_in_depth() -> None:
+    text = form.dump(deep(124))
+    before = time.process_time()
+    form.load(text)
+    # A millisecond here; trying the members of each union in turn would not end.
+    assert time.process_time() - before < 2

@@ -11,38 +11,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from lmgraph.compiler.compile import compile_path
 from lmgraph.engines.local import open_local_engine
-from lmgraph.evaluate import make_task
-from lmgraph.optimize import OptimizeRun, StageSpec, optimize
-from lmgraph.program import Demo, Program
+from lmgraph.errors import ConfigError
 from lmgraph.program.artifact import load
-from lmgraph.runtime import Budget, Runtime
 from lmgraph.runtime.engine import GenerateRequest, Generation
 from lmgraph_optimizers.mmgrpo.trainer import LoraTrainer
 from support.tiny_model import make_tiny_model
-
-PROGRAM = '''edition 1
-
-record Row { words: list[str]  long: bool }
-
-module Say(word: str) -> (text: str) {
-  """Say it."""
-  max_tokens: 40
-}
-
-module Join(texts: list[str]) -> (text: str) { max_tokens: 80 }
-
-flow Talk(words: list[str]) -> (texts: list[str], text: str) {
-  texts = [Say(word=w).text for w in words]
-  joined = Join(texts)
-  return (texts, text=joined.text)
-}
-
-dataset rows: Row = jsonl "rows.jsonl" { split: { train: 6, dev: 2 } }
-metric long(gold: Row, pred: Talk.out) -> bool = pred.text > "m" or len(pred.texts) > 2
-objective talk { flow: Talk  data: rows  metric: long }
-'''
+from support.tiny_training import OPTIONS, train, write_program
 
 
 @dataclass
@@ -50,6 +25,8 @@ class Recorder:
     """Notes what the sampler read and chose, by identity of the run of tokens."""
 
     seen: dict[tuple[tuple[int, ...], tuple[int, ...]], list[list[float]]] = field(default_factory=dict)
+    adapters: dict[str, set[str | None]] = field(default_factory=dict)
+    """By module, what served it."""
 
     def wrap(self, engine: Any) -> Any:
         generate = engine.generate
@@ -64,95 +41,135 @@ class Recorder:
         return engine
 
 
+@dataclass
+class Updates:
+    """What went into updates, and what they said."""
+
+    samples: list[tuple[str, Any]] = field(default_factory=list)
+    gaps: list[float] = field(default_factory=list)
+
+
 @pytest.fixture
-def program(tmp_path: Path) -> Program:
-    rows = [{"words": ["alpha", "beta", "gamma"][: 1 + i % 3], "long": True} for i in range(8)]
-    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    path = tmp_path / "program.lmg"
-    path.write_text(PROGRAM)
-    program = Program.default(compile_path(path).require(), tmp_path)
-    demos = (Demo({"word": "one"}, {"text": "One <|im_end|> more"}), Demo({"word": "two"}, {"text": "Two"}))
-    return program.with_params(program.params.with_module("Say", demos=demos))
-
-
-async def test_trained_tokens_are_the_samplers_own(
-    program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = make_tiny_model(tmp_path / "model")
-    recorder = Recorder()
-    engine = recorder.wrap(open_local_engine(str(folder), dtype="float32"))
-    trained: list[Any] = []
-    gaps: list[float] = []
+def updates(monkeypatch: pytest.MonkeyPatch) -> Updates:
+    noted = Updates()
     update = LoraTrainer.update
 
-    def recording_update(self: LoraTrainer, samples: Any, tokens: int, temperature: float) -> Any:
-        trained.extend(samples)
-        stats = update(self, samples, tokens, temperature)
-        gaps.append(stats.max_gap)
+    def recording(self: LoraTrainer, samples: Any, old: Any = None) -> Any:
+        noted.samples += [(self.name, sample) for sample in samples]
+        stats = update(self, samples, old)
+        noted.gaps.append(stats.max_gap)
         return stats
 
-    monkeypatch.setattr(LoraTrainer, "update", recording_update)
-    options = {"steps": 3, "examples": 4, "samples": 6, "temperature": 1.0, "learning_rate": 1e-3, "rank": 4}
-    async with Runtime(everything=engine) as runtime:
-        run = await optimize(
-            program,
-            [StageSpec("mmgrpo", options)],
-            runtime=runtime,
-            task=make_task(program),
-            output=tmp_path / "out",
-            study_folder=tmp_path / "study",
-        )
-        await engine.aclose()
-    assert len(trained) > 10
+    monkeypatch.setattr(LoraTrainer, "update", recording)
+    return noted
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return make_tiny_model(tmp_path / "model")
+
+
+async def test_trained_tokens_are_the_samplers_own(tmp_path: Path, model: Path, updates: Updates) -> None:
+    program = write_program(tmp_path / "program")
+    recorder = Recorder()
+    engine = recorder.wrap(open_local_engine(str(model), dtype="float32", threads=1))
+    run = await train(program, model, tmp_path, OPTIONS, engine=engine)
+    await engine.aclose()
+    assert len(updates.samples) > 10
     demo_tokens = engine.tokenizer.encode("One <|im_end|> more")
     with_demos = 0
-    for sample in trained:
+    for _, sample in updates.samples:
         call = sample.call
         chosen = recorder.seen[tuple(call.prompt_ids), tuple(call.completion_ids)]
         assert list(call.logprobs) in chosen
         with_demos += call.module == "Say" and contains(call.prompt_ids, demo_tokens)
         assert call.module != "Say" or contains(call.prompt_ids, demo_tokens)
     assert with_demos > 0
-    assert max(gaps) < 1e-3, "sampler and trainer compute the same log-probabilities in float32, adapter included"
+    assert max(updates.gaps) < 1e-3, "sampler and trainer compute the same log-probabilities, adapter included"
     tuned = load(tmp_path / "study" / "stages" / "1-mmgrpo")
     assert {node.adapter for node in tuned.params.modules.values()} == {"shared@v3"}
     assert [stage.name for stage in run.stages] == ["start", "mmgrpo"]
+    curves = run.stages[1].details["curves"]
+    assert {len(values) for values in curves.values()} == {3}
+    for module in ("Say", "Join"):
+        for part in ("reward", "entropy", "share of groups that train", "advantage"):
+            assert f"{module}: {part}" in curves
+    assert "Say: entropy" in (tmp_path / "out" / "report.md").read_text("utf-8")
+    steps = [event for event in read_events(tmp_path) if event["event"] == "step"]
+    assert [event["step"] for event in steps] == [1, 2, 3]
+    assert all(event["bound"] >= event["times_fewer_tokens"] > 1 for event in steps)
 
 
-async def test_a_run_cut_by_its_budget_goes_on_to_the_same_adapter(program: Program, tmp_path: Path) -> None:
-    folder = make_tiny_model(tmp_path / "model")
-    options = {"steps": 3, "examples": 3, "samples": 6, "temperature": 1.0, "learning_rate": 1e-3, "rank": 4}
+async def test_each_module_has_its_own_adapter_where_asked(tmp_path: Path, model: Path, updates: Updates) -> None:
+    program = write_program(tmp_path / "program")
+    run = await train(program, model, tmp_path, {**OPTIONS, "adapters": "per_module", "minibatches": 2})
+    assert {name for name, _ in updates.samples} == {"Say", "Join"}
+    assert all(name == sample.call.module for name, sample in updates.samples)
+    tuned = load(tmp_path / "study" / "stages" / "1-mmgrpo")
+    assert {name: node.adapter.partition("@")[0] for name, node in tuned.params.modules.items() if node.adapter} == {
+        "Say": "Say", "Join": "Join"
+    }  # fmt: skip
+    say, join = (load_file(ref.folder / "adapter_model.safetensors") for ref in tuned.params.adapters.values())
+    assert any(not torch.equal(say[name], join[name]) for name in say)
+    assert run.stages[1].calls > 0
 
-    async def run(name: str, calls: int | None) -> OptimizeRun:
-        engine = open_local_engine(str(folder), dtype="float32", threads=1)
-        async with Runtime(everything=engine) as runtime:
-            done = await optimize(
-                program,
-                [StageSpec("mmgrpo", options)],
-                runtime=runtime,
-                task=make_task(program),
-                output=tmp_path / f"{name}-out",
-                study_folder=tmp_path / f"{name}-study",
-                budget=Budget(calls=calls),
-            )
-        await engine.aclose()
-        return done
 
-    whole = await run("whole", None)
+async def test_several_lms_have_an_adapter_each_over_one_base_or_two(
+    tmp_path: Path, model: Path, updates: Updates
+) -> None:
+    program = write_program(tmp_path / "program", join="lm: strong", before='lm strong { model: "other" }')
+    one = open_local_engine(str(model), dtype="float32", threads=1)
+    two = open_local_engine(str(make_tiny_model(tmp_path / "other", seed=1)), dtype="float32", threads=1)
+    await train(program, model, tmp_path, OPTIONS, lms={"default": one, "strong": two})
+    await one.aclose()
+    await two.aclose()
+    assert {(name, sample.call.module) for name, sample in updates.samples} == {
+        ("shared-default", "Say"), ("shared-strong", "Join")
+    }  # fmt: skip
+    assert updates.gaps[0] < 1e-3
+    assert updates.gaps[1] < 1e-3
+
+
+async def test_a_model_that_gives_text_only_is_refused_before_any_call(tmp_path: Path, model: Path) -> None:
+    from lmgraph.testing import ScriptedEngine
+
+    program = write_program(tmp_path / "program")
+    engine = ScriptedEngine({"": "text"}, token_exact=False)
+    asked: list[int] = []
+
+    with pytest.raises(ConfigError, match="cannot train"):
+        try:
+            await train(program, model, tmp_path, OPTIONS, engine=engine)
+        finally:
+            asked.append(len(engine.requests))
+    rows_of_the_start = 2 * 3
+    assert asked[0] <= rows_of_the_start * 2, "only what scores the start was asked"
+
+
+async def test_a_run_cut_by_its_budget_goes_on_to_the_same_adapter(tmp_path: Path, model: Path) -> None:
+    program = write_program(tmp_path / "program")
+    whole = await train(program, model, tmp_path / "whole", OPTIONS)
     start, stage = whole.stages
-    cut = await run("cut", start.calls * 2 + (stage.calls - start.calls) // 2)
+    cut = await train(
+        program, model, tmp_path / "cut", OPTIONS, calls=start.calls * 2 + (stage.calls - start.calls) // 2
+    )
     assert cut.stopped is not None
     assert len(cut.stages) == 2, "what was trained until then is scored and kept"
     steps_then = len(cut.stages[1].details["curves"]["reward"])
     assert 0 < steps_then < 3
-    resumed = await run("cut", None)
+    resumed = await train(program, model, tmp_path / "cut", OPTIONS)
     assert resumed.resumed
-    assert resumed.stages[1].details == stage.details
-    one, other = (adapter_of(tmp_path / f"{name}-study" / "stages" / "1-mmgrpo") for name in ("whole", "cut"))
+    for name, values in stage.details["curves"].items():  # batches form by timing: logprobs differ in their last digits
+        assert resumed.stages[1].details["curves"][name] == pytest.approx(values, abs=1e-4)
+    one, other = (adapter_of(tmp_path / name / "study" / "stages" / "1-mmgrpo") for name in ("whole", "cut"))
     assert one.keys() == other.keys()
-    for name, tensor in one.items():  # batches form by timing, so logprobs differ in their last digits
+    for name, tensor in one.items():
         torch.testing.assert_close(tensor, other[name], atol=1e-4, rtol=1e-3, msg=name)
     assert max(float(tensor.abs().max()) for name, tensor in one.items() if "lora_B" in name) > 1e-4
+
+
+def read_events(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "study" / "events.jsonl").read_text("utf-8").splitlines()]
 
 
 def adapter_of(folder: Path) -> dict[str, torch.Tensor]:
@@ -163,3 +180,40 @@ def adapter_of(folder: Path) -> dict[str, torch.Tensor]:
 def contains(ids: Any, part: list[int]) -> bool:
     ids = list(ids)
     return any(ids[start : start + len(part)] == part for start in range(len(ids) - len(part) + 1))
+
+
+LABELLED = """edition 1
+
+enum Tone { calm loud "with an exclamation mark" }
+record Row { words: list[str]  long: bool }
+
+module Judge(word: str) -> (tone: Tone, why: str) { max_tokens: 30 }
+
+flow Talk(words: list[str]) -> (tones: list[Tone]) {
+  tones = [Judge(word=w).tone for w in words]
+  return (tones)
+}
+
+dataset rows: Row = jsonl "rows.jsonl" { split: { train: 6, dev: 2 } }
+metric calm(gold: Row, pred: Talk.out) -> bool = Tone.calm in pred.tones
+objective talk { flow: Talk  data: rows  metric: calm }
+"""
+
+
+async def test_constrained_training_sees_what_the_sampler_could_choose(
+    tmp_path: Path, model: Path, updates: Updates
+) -> None:
+    program = write_program(tmp_path / "program", text=LABELLED, demos=False)
+    run = await train(program, model, tmp_path, {**OPTIONS, "decoding": "constrained"})
+    assert len(updates.samples) > 5
+    forced = chosen = 0
+    for _, sample in updates.samples:
+        call = sample.call
+        assert call.constrained
+        assert call.allowed is not None
+        assert len(call.allowed) == len(call.completion_ids)
+        chosen += sample.tokens
+        forced += len(call.completion_ids) - sample.tokens
+    assert forced > 0 < chosen, "a JSON object's own characters are no choice"
+    assert max(updates.gaps) < 1e-3, "both renormalise over the same set"
+    assert any(run.stages[1].details["curves"]["groups that train"])

@@ -13,15 +13,15 @@ from lmgraph.runtime import Runtime
 from lmgraph.runtime.engine import GenerateRequest
 from lmgraph.testing import ScriptedEngine, tiny_program
 from lmgraph_optimizers.mmgrpo.config import MmgrpoConfig
-from lmgraph_optimizers.mmgrpo.optimizer import _Training
+from lmgraph_optimizers.mmgrpo.training import Training
 
 
-def training(program: Program, tmp_path: Path, answer: object, **options: int) -> _Training:
+def training(program: Program, tmp_path: Path, answer: object, **options: int) -> Training:
     _, task = tiny_program(tmp_path / "program")
     runtime = Runtime(everything=ScriptedEngine(answer))  # type: ignore[arg-type]
     lab = Lab(runtime=runtime, task=task, study=Study.open(tmp_path / "study", "k"), stage="1-mmgrpo")
     modules = program.graph.modules_of(task.flow)
-    return _Training(MmgrpoConfig(**options), program, modules, task, lab, "scripted-model")  # type: ignore[arg-type]
+    return Training(MmgrpoConfig(**options), program, modules, task, lab)  # type: ignore[arg-type]
 
 
 async def test_rows_that_teach_nothing_are_replaced_and_never_extended(tmp_path: Path) -> None:
@@ -31,7 +31,7 @@ async def test_rows_that_teach_nothing_are_replaced_and_never_extended(tmp_path:
         return "nonsense"
 
     run = training(program, tmp_path, same, examples=2, samples=3, redraws=2)
-    done, batch = await run._sample()
+    done, batch, _ = await run._sample()
     rows = [rollout.example.id for rollout in done]
     assert batch.trained_groups == 0
     assert len(set(rows)) == min(6, len(task.train)), "two rows, then two more, twice"
@@ -46,7 +46,7 @@ async def test_no_row_comes_twice_in_a_step_even_where_there_are_few(tmp_path: P
 
     run = training(program, tmp_path, same, examples=len(task.train) + 3, samples=2, redraws=3)
     for _ in range(2):
-        done, _ = await run._sample()
+        done, _, _ = await run._sample()
         rows = [rollout.example.id for rollout in done]
         assert sorted(set(rows)) == sorted(example.id for example in task.train)
         assert len(rows) == 2 * len(task.train)

@@ -20,7 +20,8 @@ from lmgraph.graph.types import (
     Type,
     UnionType,
 )
-from lmgraph.program.values import Misfit, Record, as_record, json_schema, validate, validate_json
+from lmgraph.program.json_schema import json_schema
+from lmgraph.program.values import Misfit, Record, as_record, validate, validate_json
 
 KIND = EnumType("Kind", (EnumMember("a", "an apple"), EnumMember("b", "b")))
 INNER = RecordType("Inner", (Field("n", INT), Field("note", OptionalType(STR))))

@@ -3,11 +3,29 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
-from lmgraph.graph.graph import ModuleSpec, Strategy
-from lmgraph.graph.types import BOOL, FLOAT, INT, STR, EnumMember, EnumType, Field, ListType, LiteralType, Type
+from lmgraph.graph.expressions import IT, Apply, Const, Expr, Ref
+from lmgraph.graph.graph import ModuleSpec
+from lmgraph.graph.types import (
+    BOOL,
+    FLOAT,
+    INT,
+    STR,
+    Constraint,
+    EnumMember,
+    EnumType,
+    Field,
+    ListType,
+    LiteralType,
+    MapType,
+    OptionalType,
+    RecordType,
+    Type,
+    UnionType,
+)
 from lmgraph.runtime.engine import Choices, JsonSchema, Regex
 from lmgraph.runtime.parse import OutputForm, ParseProblem
 
@@ -15,8 +33,8 @@ KIND = EnumType("Kind", (EnumMember("a", "play music"), EnumMember("b", "play"),
 PAIR = (Field("kind", KIND), Field("n", ListType(INT)))
 
 
-def form(*fields: Field, strategy: Strategy = "predict") -> OutputForm:
-    return OutputForm.of(ModuleSpec("M", (), fields, "", strategy))
+def form(*fields: Field, reasons: bool = False) -> OutputForm:
+    return OutputForm.of(ModuleSpec("M", (), fields, "", reasons=reasons))
 
 
 def one(type_: Type) -> OutputForm:
@@ -112,8 +130,8 @@ def test_json_that_does_not_fit_is_one_problem(text: str, tolerant: bool) -> Non
     assert len(str(caught.value)) < 400
 
 
-def test_cot_puts_reasoning_first_and_is_json() -> None:
-    with_reasons = form(Field("kind", KIND), strategy="cot")
+def test_thinking_first_puts_reasoning_first_and_is_json() -> None:
+    with_reasons = form(Field("kind", KIND), reasons=True)
     assert [field.name for field in with_reasons.fields] == ["reasoning", "kind"]
     assert with_reasons.bare is None
     assert with_reasons.read('{"reasoning": "hm", "kind": "play"}')["kind"] == "play"
@@ -142,3 +160,83 @@ def test_constraints_follow_types() -> None:
 def test_what_a_demo_shows_is_read_back(fields: tuple[Field, ...], outputs: dict[str, object]) -> None:
     written = form(*fields).write(outputs)
     assert form(*fields).read(written) == outputs
+
+
+SEARCH = RecordType("Search", (Field("tool", LiteralType(("search",))), Field("query", STR)))
+FINISH = RecordType("Finish", (Field("tool", LiteralType(("finish",))),))
+ACTION = UnionType((SEARCH, FINISH))
+
+
+@pytest.mark.parametrize(
+    ("type_", "value"),
+    [
+        (OptionalType(STR), None),
+        (OptionalType(STR), "text"),
+        (MapType(INT), {"a": 1, "b c": 2}),
+        (MapType(ListType(STR)), {}),
+        (UnionType((INT, STR)), "seven"),
+        (UnionType((INT, STR)), 7),
+        (ACTION, {"tool": "search", "query": "x"}),
+        (ACTION, {"tool": "finish"}),
+        (ListType(ACTION), [{"tool": "finish"}]),
+        (LiteralType((1, "one")), "one"),
+    ],
+)
+def test_every_type_is_written_and_read_back(type_: Type, value: object) -> None:
+    written = one(type_).write({"out": value})
+    assert one(type_).read(written) == {"out": value}
+
+
+@pytest.mark.parametrize(
+    ("type_", "text", "words"),
+    [
+        (ACTION, '{"out": {"tool": "search"}}', "`out.search.query`: the field is missing"),
+        (ACTION, '{"out": {"tool": "search", "query": "x", "k": 1}}', "`out.search.k`: there is no such field"),
+        (ACTION, '{"out": {"tool": "other"}}', "told apart by its field 'tool', one of 'search', 'finish'"),
+        (UnionType((INT, BOOL)), '{"out": "x"}', '`out`: should be int or bool, got "x"'),
+        (MapType(INT), '{"out": {"a": "x"}}', "`out.a`"),
+        (OptionalType(INT), '{"out": "null"}', "valid integer"),
+    ],
+)
+def test_what_does_not_fit_is_named(type_: Type, text: str, words: str) -> None:
+    with pytest.raises(ParseProblem, match=words):
+        one(type_).read(text)
+
+
+def held(type_: Type, operator: str, number: float, *, length: bool = False) -> Field:
+    subject: Expr = Apply("len", (Ref(IT),)) if length else Ref(IT)
+    return Field("out", type_, constraint=Constraint(Apply(operator, (subject, Const(number))), "what was written"))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("field", "fits", "does_not"),
+    [
+        (held(INT, "<", 4), "3", "4"),
+        (held(FLOAT, ">=", 0.5), "0.5", "0.25"),
+        (held(STR, "<=", 3, length=True), "abc", "abcd"),
+        (held(KIND, "!=", 0), "play", None),
+    ],
+)
+def test_a_bare_output_is_held_to_its_constraint(field: Field, fits: str, does_not: str | None) -> None:
+    assert form(field).read(fits)
+    if does_not is not None:
+        with pytest.raises(ParseProblem, match="must meet what was written"):
+            form(field).read(does_not)
+
+
+def test_bounds_are_in_the_decode_constraint() -> None:
+    assert form(held(INT, "==", 3)).constraint == Choices(("3",))
+    many = form(held(INT, ">=", 3)).constraint
+    assert isinstance(many, JsonSchema)
+    assert json.loads(many.schema) == {"type": "integer", "minimum": 3}
+    unit = form(held(FLOAT, "<", 1)).constraint
+    assert isinstance(unit, JsonSchema)
+    assert json.loads(unit.schema) == {"type": "number", "exclusiveMaximum": 1}
+    for field, texts in (
+        (held(STR, "<=", 3, length=True), {"": True, "abc": True, "abcd": False, " ab": False}),
+        (held(STR, ">", 0, length=True), {"": False, "a": True, "a\nb": True, " a": False}),
+    ):
+        pattern = form(field).constraint
+        assert isinstance(pattern, Regex)
+        assert {text: bool(re.fullmatch(pattern.pattern, text)) for text in texts} == texts
+    assert isinstance(form(held(INT, "!=", 3)).constraint, Regex), "no bound: any number"

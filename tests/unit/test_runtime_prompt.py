@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lmgraph.graph.expressions import IT, Apply, Const, Ref
 from lmgraph.graph.graph import ModuleSpec
-from lmgraph.graph.types import INT, STR, Field, ListType
+from lmgraph.graph.types import (
+    BOOL,
+    INT,
+    STR,
+    Constraint,
+    EnumMember,
+    EnumType,
+    Field,
+    ListType,
+    LiteralType,
+    MapType,
+    OptionalType,
+    RecordType,
+    Type,
+    UnionType,
+)
 from lmgraph.program.params import Demo, NodeParams
-from lmgraph.runtime.prompt import Correction, PromptRenderer, value_text
+from lmgraph.runtime.parse import OutputForm
+from lmgraph.runtime.prompt import Correction, PromptRenderer, system_text, type_text, value_text
 from lmgraph.testing import ByteTokenizer, last_user_turn
 from lmgraph.testing.tokenizer import FIRST_MARKER
 
@@ -100,3 +119,62 @@ def test_demos_are_written_as_calls_are() -> None:
     prompt = TOKENIZER.transcript(renderer(Demo({"a": "x", "b": "y", "n": []}, {"answer": "z"})).render(inputs("q")))
     assert "<|im_start|>user\na: x\nb: y\nn: []\nanswer:<|im_end|>\n<|im_start|>assistant\nz<|im_end|>" in prompt
     assert last_user_turn(prompt) == "a: q\nb: plain\nn: [1, 2]\nanswer:"
+
+
+def written(*outputs: Field, **params: Any) -> str:
+    """What the system turn says of the outputs."""
+    module = ModuleSpec("M", (), outputs, "")
+    text = system_text(module, NodeParams("", **params), OutputForm.of(module))
+    return text.partition("Output:\n")[2].partition("\n\n")[0]
+
+
+SEARCH = RecordType("Search", (Field("tool", LiteralType(("search",))), Field("query", STR, "what to look for")))
+FINISH = RecordType("Finish", (Field("tool", LiteralType(("finish",))),))
+KIND = EnumType("Kind", (EnumMember("a", "a", "the first"), EnumMember("b", "b")))
+
+
+@pytest.mark.parametrize(
+    ("type_", "words"),
+    [
+        (STR, None),
+        (INT, "int"),
+        (BOOL, "true or false"),
+        (KIND, "one of: a (the first); b"),
+        (LiteralType(("x", "y")), "one of: x, y"),
+        (LiteralType(("x",)), 'always "x"'),
+        (OptionalType(STR), "a text, or null"),
+        (OptionalType(INT), "int, or null"),
+        (ListType(STR), "a list"),
+        (ListType(OptionalType(KIND)), "a list, each one of: a (the first); b, or null"),
+        (MapType(STR), "an object with keys of your choice, each value a text"),
+        (MapType(INT), "an object with keys of your choice, each value int"),
+        (UnionType((INT, STR)), "int; or a text"),
+        (
+            UnionType((SEARCH, FINISH)),
+            'an object with "tool" (always "search"), "query" (what to look for);'
+            ' or an object with "tool" (always "finish")',
+        ),
+        (
+            RecordType(
+                "R",
+                (Field("kinds", ListType(KIND), "all of them"), Field("inner", RecordType("I", (Field("n", INT),)))),
+            ),
+            'an object with "kinds" (all of them; a list, each one of: a (the first); b), "inner" (an object with "n" (int))',
+        ),
+        (RecordType("Empty", ()), "an empty object"),
+    ],
+)
+def test_types_in_words(type_: Type, words: str | None) -> None:
+    assert type_text(type_) == words
+
+
+def test_constraints_are_told_in_words_in_fields_and_inside_records() -> None:
+    few = Constraint(Apply("<=", (Apply("len", (Ref(IT),)), Const(4))), "len(it) <= 4")
+    odd = Constraint(Apply("!=", (Ref(IT), Const("x"))), 'it != "x"')
+    inside = RecordType("R", (Field("word", STR, "one word", constraint=odd),))
+    text = written(Field("items", ListType(STR), "the items", constraint=few), Field("r", inside))
+    assert text == (
+        '- items: the items; a list; at most 4 elements\n- r: an object with "word" (one word; where it != "x")'
+    )
+    again = written(Field("items", ListType(STR), "the items", constraint=few), descriptions={"items": "tuned"})
+    assert again == "- items: tuned; a list; at most 4 elements"

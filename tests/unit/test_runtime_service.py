@@ -11,7 +11,7 @@ from lmgraph.errors import DataError, EngineRejected
 from lmgraph.program import AdapterRef, Program
 from lmgraph.runtime import Runtime
 from lmgraph.runtime.engine import GenerateRequest
-from lmgraph.runtime.service import KEPT_READY
+from lmgraph.runtime.prepare import KEPT_READY
 from lmgraph.testing import ScriptedEngine
 from support.scripted import sort_program
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import random
 import sqlite3
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from lmgraph.errors import ConfigError
-from lmgraph.runtime import Call, Failure, RunIdentity, Trace, TraceStore
+from lmgraph.runtime import Call, CheckRecord, Failure, RunIdentity, Step, Trace, TraceStore
 
 
 def call(index: int, *, failure: Failure | None = None) -> Call:
@@ -35,6 +36,7 @@ def call(index: int, *, failure: Failure | None = None) -> Call:
         inputs={"x": [1, {"y": None}], "text": "日本"},
         outputs=None if failure else {"z": 0.1 + 0.2},
         failure=failure,
+        checks=(CheckRecord("F/a", f"F/a[{index:02}]", "check", "it holds", False, (("x", [1]), ("y", None))),) * index,
         retry=index % 3,
         cached_tokens=3,
         started=1_700_000_000.123456,
@@ -49,7 +51,18 @@ def trace(name: str = "r1", *, started: float = 1.0, phase: str = "eval", failur
     identity = RunIdentity("study", phase, 3, "rows.jsonl:7", 2)
     calls = [call(0), call(1, failure=failure), call(2)]
     outputs = None if failure else {"z": 1}
-    return Trace(name, "p+q", "F", identity, {"x": 1}, outputs, failure, calls, started, 2.5, 0.25)
+    steps = [step(index) for index in (0, 2, 10)]
+    checks = [CheckRecord("F/c", "F/c", "assert", "é", True), CheckRecord("F/d", "F/d", "check", "m", None)]
+    judged = [replace(call(1), call_key="metric/j", module="J")]
+    return Trace(
+        name, "p+q", "F", identity, {"x": 1}, outputs, failure, calls, started, 2.5, 0.25, steps, checks, judged
+    )  # fmt: skip
+
+
+def step(index: int) -> Step:
+    failure = Failure("tool", "`f` raised", "F/f", f"F/f[{index}]") if index == 2 else None
+    output = None if failure else [{"title": "日本", "score": 0.1 + 0.2}, None]
+    return Step("F/f", f"F/f[{index}]", "retriever", "f", {"q": "x", "k": index}, output, failure, 1.5, 0.25)
 
 
 def test_a_trace_comes_back_exactly(tmp_path: Path) -> None:
@@ -62,6 +75,30 @@ def test_a_trace_comes_back_exactly(tmp_path: Path) -> None:
     bits = [struct.pack("<d", value) for value in again.find("r1").calls[1].logprobs]
     assert bits == [struct.pack("<d", value) for value in original.calls[1].logprobs]
     again.close()
+
+
+def test_what_scoring_called_is_added_with_the_score(tmp_path: Path) -> None:
+    store = TraceStore(tmp_path / "t.db")
+    original = trace()
+    judged, original.judged = original.judged, []
+    store.add(original)
+    assert store.find("r1").judged == []
+    store.set_reward("r1", 0.75, judged)
+    assert (store.find("r1").judged, store.find("r1").reward) == (judged, 0.75)
+    assert len(store.find("r1").calls) == 3
+    store.close()
+
+
+def test_a_trace_is_in_the_order_of_its_indices(tmp_path: Path) -> None:
+    keys = ["F/hop[0]/a", "F/hop[2]/a", "F/hop[2]/b", "F/hop[10]/a", "F/hop[10]/a/retry[1]", "G"]
+    mixed = trace()
+    mixed.calls = [replace(call(0), call_key=key) for key in reversed(keys)]
+    mixed.sort()
+    assert [one.call_key for one in mixed.calls] == keys
+    store = TraceStore(tmp_path / "t.db")
+    store.add(mixed)
+    assert [one.call_key for one in store.find("r1").calls] == keys
+    store.close()
 
 
 def test_a_failure_comes_back(tmp_path: Path) -> None:
@@ -119,6 +156,14 @@ def test_two_writers_share_a_file(tmp_path: Path) -> None:
     assert {run["run_id"] for run in one.list_runs()} == {"a", "b"}
     one.close()
     two.close()
+
+
+def test_a_file_of_the_version_before_is_refused(tmp_path: Path) -> None:
+    older = tmp_path / "older.db"
+    with sqlite3.connect(older) as db:
+        db.execute("PRAGMA user_version = 1")
+    with pytest.raises(ConfigError, match="has version 1; this lmgraph reads version 2"):
+        TraceStore(older)
 
 
 def test_another_version_or_another_file_is_refused(tmp_path: Path) -> None:

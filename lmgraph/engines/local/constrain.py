@@ -7,8 +7,10 @@ for, and how tokens are chosen under the mask, is not known here.
 from __future__ import annotations
 
 import json
+import zlib
 from collections import OrderedDict
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy
@@ -51,6 +53,16 @@ class ConstrainedRow:
         """Tell the grammar what was chosen."""
         if token_id not in self._stop_ids and not self._matcher.consume_token(token_id):
             raise EngineError(f"the decode constraint refused a token it had allowed: {self._matcher.get_error()}")
+
+
+@lru_cache(maxsize=1024)
+def _compressed(bits: bytes) -> bytes:
+    return zlib.compress(bits, 1)
+
+
+def pack_allowed(allowed_V: torch.Tensor) -> bytes:
+    """The set as `Generation.allowed` has it. Rows of one grammar go through equal sets, and share one object."""
+    return _compressed(numpy.packbits(allowed_V.cpu().numpy(), bitorder="little").tobytes())
 
 
 class ConstraintCompiler:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import torch
 
 from lmgraph.engines.local.adapters import Adapter
-from lmgraph.engines.local.constrain import ConstrainedRow, ConstraintCompiler
+from lmgraph.engines.local.constrain import ConstrainedRow, ConstraintCompiler, pack_allowed
 from lmgraph.engines.local.kv import BatchMemory
 from lmgraph.engines.local.prefill import PromptIds, prefill
 from lmgraph.engines.local.sample import UniformStream, choose_tokens
@@ -59,6 +59,8 @@ class Row:
     cached_tokens: int
     token_ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
+    allowed: list[bytes] = field(default_factory=list)
+    """Where a constrained row is sampled: the set each token was chosen from, which training needs."""
     complete: bool = False
     """The constraint's text has ended and the request has no stop token to say so."""
 
@@ -131,6 +133,8 @@ class BatchDecoder:
             if not bool(allowed_V.any()):
                 row.complete = True
                 continue
+            if row.job.sampling.temperature > 0:
+                row.allowed.append(pack_allowed(allowed_V))
             logits_BV[index].masked_fill_(~allowed_V[: logits_BV.shape[1]].to(logits_BV.device), float("-inf"))
         chosen = choose_tokens(logits_BV, [row.job.sampling for row in rows], [row.uniforms for row in rows])
         for row, token, logprob in zip(rows, chosen.token_ids, chosen.logprobs, strict=True):
@@ -158,6 +162,7 @@ class BatchDecoder:
                         token_ids=row.token_ids,
                         logprobs=row.logprobs,
                         finish_reason=reason,
+                        allowed=row.allowed or None,
                         cached_tokens=row.cached_tokens,
                         queue_seconds=started - row.job.submitted_at,
                         prefill_seconds=prefilled - started,

@@ -1,81 +1,99 @@
-"""From groups of calls to training samples: leave-one-out advantages, ragged groups as they are."""
+"""Advantages: how much better a call did than its peers.
+
+Leave one out (Kool et al., 2019; Ahmadian et al., arXiv:2402.14740, equation 8) is unbiased. The mean of the whole
+group, divided by its standard deviation, is GRPO's (Shao et al., arXiv:2402.03300, section 4.1.2).
+"""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
 
-from lmgraph.optimize import CallGroup, GroupedCall
-from lmgraph.runtime import Call
+from lmgraph.optimize import GroupedCall
+from lmgraph_optimizers.mmgrpo.config import MmgrpoConfig
 
-
-@dataclass(frozen=True, slots=True)
-class TrainingSample:
-    """One call to learn from. ``call`` is the sampler's own record: its ids and logprobs are what is trained on."""
-
-    call: Call
-    advantage: float
+EPSILON = 1e-4
+"""Added to a group's standard deviation before dividing by it."""
+MODULE_SCALE_FLOOR = 0.1
+"""Least running standard deviation of a module: a module that hardly varies must not have its noise blown up."""
+MEMORY = 0.9
+"""Share that a module's running mean square keeps each step."""
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """One optimizer step's samples, those with a zero advantage left out."""
+class RunningScale:
+    """The running standard deviation of each module's advantages; its state is part of a checkpoint."""
 
-    samples: list[TrainingSample]
-    tokens: int
-    """N of the loss: completion tokens of every call in a group that trains, zero advantages included."""
-    groups: int
-    trained_groups: int
-    trained_examples: frozenset[str]
-    """Rows that have a group that trains."""
-    dropped: dict[str, int]
-    """Sampled tokens that do not train, by reason."""
+    def __init__(self, state: Mapping[str, float] | None = None) -> None:
+        self._squares: dict[str, float] = dict(state or {})
+        self._step: dict[str, list[float]] = {}
 
+    @property
+    def state(self) -> dict[str, float]:
+        return dict(self._squares)
 
-def make_batch(groups: Sequence[CallGroup], modules: Collection[str]) -> Batch:
-    """Advantages of every group; what cannot teach anything is dropped and counted under its reason."""
-    samples: list[TrainingSample] = []
-    dropped: Counter[str] = Counter()
-    examples: set[str] = set()
-    tokens = trained = 0
-    for group in groups:
-        calls = [member for member in group.members if _trains(member.call)]
-        dropped["constrained"] += _tokens(group.members) - _tokens(calls)
-        if group.module not in modules:
-            dropped["module not trained"] += _tokens(calls)
-            continue
-        advantages = [leave_one_out(member, calls, group.rollout_scores) for member in calls]
-        if not any(advantages):
-            dropped["no variance"] += _tokens(calls)
-            continue
-        trained += 1
-        examples.add(group.example)
-        tokens += _tokens(calls)
-        for member, advantage in zip(calls, advantages, strict=True):
-            if advantage != 0.0:
-                samples.append(TrainingSample(member.call, advantage))
-            else:
-                dropped["zero advantage"] += len(member.call.completion_ids)
-    kept = {reason: count for reason, count in dropped.items() if count}
-    return Batch(samples, tokens, len(groups), trained, frozenset(examples), kept)
+    def divisor(self, module: str, advantages: Sequence[float]) -> float:
+        """What to divide these by: from steps before, or from themselves in a module's first step."""
+        self._step.setdefault(module, []).extend(advantage**2 for advantage in advantages)
+        square = self._squares.get(module)
+        if square is None:
+            square = sum(self._step[module]) / len(self._step[module])
+        return max(math.sqrt(square), MODULE_SCALE_FLOOR)
+
+    def close_step(self) -> None:
+        """Take the step's advantages into the running means."""
+        for module, squares in self._step.items():
+            now = sum(squares) / len(squares)
+            before = self._squares.get(module, now)
+            self._squares[module] = MEMORY * before + (1 - MEMORY) * now
+        self._step.clear()
 
 
-def leave_one_out(member: GroupedCall, peers: Sequence[GroupedCall], rollout_scores: Sequence[float]) -> float:
+def group_advantages(
+    members: Sequence[GroupedCall],
+    rollout_scores: Mapping[int, float],
+    config: MmgrpoConfig,
+    scale: RunningScale,
+    *,
+    module: str,
+) -> list[float]:
+    """One advantage a member. ``module`` is empty for a whole trajectory, which is compared by rollout."""
+    trajectory = config.grouping == "trajectory"
+    advantage = leave_one_out if config.baseline == "leave_one_out" else self_inclusive
+    peers = [] if trajectory else members
+    advantages = [advantage(member, peers, rollout_scores) for member in members]
+    if not any(advantages) or config.scale == "none":
+        return advantages
+    if config.scale == "module":
+        divisor = scale.divisor(module or "trajectory", advantages)
+    else:
+        compared = rollout_scores.values() if trajectory or len(members) == 1 else [member.value for member in members]
+        divisor = _deviation(list(compared)) + EPSILON
+    return [value / divisor for value in advantages]
+
+
+def leave_one_out(member: GroupedCall, peers: Sequence[GroupedCall], rollout_scores: Mapping[int, float]) -> float:
     """A_c = r_c - mean of r over the other rollouts' calls at this key; where no other rollout reached it, over the
     other rollouts' scores. Without other rollouts there is no baseline, and nothing to learn: 0."""
     others = [peer.value for peer in peers if peer.rollout != member.rollout]
     if not others:
-        others = [score for index, score in enumerate(rollout_scores) if index != member.rollout]
-    if not others or (min(others) == max(others) == member.value):
+        others = [score for rollout, score in rollout_scores.items() if rollout != member.rollout]
+    return _against(member.value, others)
+
+
+def self_inclusive(member: GroupedCall, peers: Sequence[GroupedCall], rollout_scores: Mapping[int, float]) -> float:
+    """A_c = r_c - mean of r over the whole group, itself included; over all rollouts' scores where it is alone."""
+    compared = [peer.value for peer in peers]
+    if len({peer.rollout for peer in peers}) < 2:
+        compared = [member.value, *(score for rollout, score in rollout_scores.items() if rollout != member.rollout)]
+    return _against(member.value, compared) if len(compared) > 1 else 0.0
+
+
+def _against(value: float, compared: Sequence[float]) -> float:
+    if not compared or min(compared) == max(compared) == value:  # equal is exactly 0, whatever rounding would say
         return 0.0
-    return member.value - sum(others) / len(others)
+    return value - math.fsum(compared) / len(compared)
 
 
-def _trains(call: Call) -> bool:
-    """The trainer's probabilities must be over the tokens the sampler could choose: no grammar mask."""
-    return not call.constrained and len(call.completion_ids) > 0
-
-
-def _tokens(members: Sequence[GroupedCall]) -> int:
-    return sum(len(member.call.completion_ids) for member in members)
+def _deviation(values: Sequence[float]) -> float:
+    mean = math.fsum(values) / len(values)
+    return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / len(values))

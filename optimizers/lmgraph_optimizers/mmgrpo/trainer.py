@@ -1,7 +1,7 @@
-"""The trainer: an fp32 LoRA adapter over a frozen base model, updated from recorded calls.
+"""The trainer of one adapter: an AdamW update from recorded calls.
 
 It reads token ids and logprobs only. Prompts are never rendered here, and nothing is tokenised.
-Shapes: K trie nodes, N sampled tokens, D hidden size, V vocabulary.
+Shapes: N sampled tokens of a micro-batch's sequences, M tokens of all samples of it.
 """
 
 from __future__ import annotations
@@ -9,28 +9,27 @@ from __future__ import annotations
 import ctypes
 import math
 import sys
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors import safe_open
 from safetensors.torch import save_file
-from transformers import AutoModelForCausalLM
-from transformers.utils import logging
 
-from lmgraph.errors import OptimizeError
-from lmgraph_optimizers.mmgrpo.advantages import TrainingSample
+from lmgraph_optimizers.mmgrpo.base_model import SMALL_MODEL, BaseModel
+from lmgraph_optimizers.mmgrpo.batch import TrainingSample, is_forced
 from lmgraph_optimizers.mmgrpo.config import MmgrpoConfig
-from lmgraph_optimizers.mmgrpo.loss import surrogate
-from lmgraph_optimizers.mmgrpo.trie import TokenTrie, build_trie, micro_batches, unique_sequences
-
-SMALL_MODEL = 500_000_000
-"""Parameters under which a model takes the larger learning rate."""
+from lmgraph_optimizers.mmgrpo.loss import clipped_share, importance_weights, k3, surrogate
+from lmgraph_optimizers.mmgrpo.trie import (
+    SequenceKey,
+    TokenTrie,
+    build_trie,
+    micro_batches,
+    trie_size,
+    unique_sequences,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,90 +41,126 @@ class UpdateStats:
     """Before clipping."""
     learning_rate: float
     max_gap: float
-    """Largest |log pi - log mu| over tokens before the update: what sampler and trainer differ by in numerics."""
+    """Largest |log pi - log mu| over tokens before the update: what sampler and trainer differ by in numerics, and,
+    after the first minibatch, by what was learned since."""
+    entropy: float
+    """Mean over sampled tokens, of the trainer's own distribution."""
+    kl: float
+    """Mean k3 towards the reference; 0 where beta is."""
+    clipped: float
+    """Share of tokens that the clip takes out of the gradient."""
+    plain_tokens: int
+    """Tokens that one forward pass a call would read."""
+    unique_tokens: int
+    """Tokens that any exact computation must read: nodes of one trie of everything."""
     computed_tokens: int
-    """Tokens that went through the model: nodes of the token tries."""
+    """Tokens that were read: nodes of the micro-batches' tries."""
     skipped: bool
     """True where loss or gradient was not finite: the adapter is as it was."""
 
 
-class LoraTrainer:
-    """One adapter over one base model."""
+@dataclass(frozen=True, slots=True)
+class _Members:
+    """The tokens of all samples of a micro-batch, flat."""
 
-    def __init__(self, model_folder: Path, config: MmgrpoConfig, *, seed: int, adapter: Path | None = None) -> None:
-        """Start from ``adapter`` (a PEFT folder), or from a new one that changes nothing. Raises: OptimizeError."""
+    sources_M: torch.Tensor
+    """Index into N."""
+    sampler_M: torch.Tensor
+    """log mu."""
+    advantages_M: torch.Tensor
+    weights_M: torch.Tensor
+    """Zero where only one token was allowed."""
+
+
+class LoraTrainer:
+    """One adapter over a base model that it may share with others."""
+
+    def __init__(
+        self, base: BaseModel, config: MmgrpoConfig, *, name: str = "shared", seed: int, start: Path | None = None
+    ) -> None:
+        """Start from the PEFT folder ``start``, or from a new adapter that changes nothing. Raises: OptimizeError."""
+        self.base = base
+        self.name = name
         self._config = config
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        with torch.random.fork_rng(), _quiet_loading():
-            torch.manual_seed(seed)
-            base = AutoModelForCausalLM.from_pretrained(model_folder, dtype=torch.float32, attn_implementation="sdpa")
-            base.config.use_cache = False
-            if adapter is None:
-                lora = LoraConfig(
-                    r=config.rank,
-                    lora_alpha=config.alpha,
-                    lora_dropout=0.0,
-                    target_modules="all-linear",
-                    task_type="CAUSAL_LM",
-                )
-                self.model: Any = get_peft_model(base, lora)
-            else:
-                self.model = PeftModel.from_pretrained(base, adapter, is_trainable=True)
-        self.model.to(self.device).train()
-        self._trained = [(name, p) for name, p in self.model.named_parameters() if p.requires_grad]
-        if not self._trained:
-            raise OptimizeError("The model has no linear layer that LoRA can adapt.")
-        size = sum(parameter.numel() for parameter in base.parameters())
-        self.learning_rate = config.learning_rate or (3e-4 if size < SMALL_MODEL else 2e-5)
-        self._optimizer = torch.optim.AdamW(
-            [parameter for _, parameter in self._trained], lr=self.learning_rate, weight_decay=0.0
-        )
-        self._bf16 = config.precision == "bfloat16" or (config.precision == "auto" and _multiplies_bf16(self.device))
+        self._trained = base.add_adapter(name, seed=seed, start=start)
+        self.learning_rate = config.learning_rate or (3e-4 if base.size < SMALL_MODEL else 2e-5)
+        parameters = [parameter for _, parameter in self._trained]
+        self._optimizer = torch.optim.AdamW(parameters, lr=self.learning_rate, weight_decay=0.0)
         self.steps = 0
         """Updates made, skipped ones included; a step whose groups all agree makes none."""
 
-    def update(self, samples: Sequence[TrainingSample], tokens: int, temperature: float) -> UpdateStats:
-        """One optimizer step. ``tokens`` is N, fixed for the batch, so that micro-batches add up to the plain loss."""
-        for group in self._optimizer.param_groups:
-            group["lr"] = self.learning_rate * min(1.0, (self.steps + 1) / (self._config.warmup + 1))
+    def update(
+        self, samples: Sequence[TrainingSample], old: dict[SequenceKey, torch.Tensor] | None = None
+    ) -> UpdateStats:
+        """One optimizer step on samples with fixed weights, so that micro-batches add up to the plain loss.
+
+        ``old`` has log pi_old of sequences, from ``policy``; None where this is the first update on these rollouts, so
+        that pi_old is pi.
+        """
+        config = self._config
+        self._set_learning_rate()
         self._optimizer.zero_grad(set_to_none=True)
-        loss = gap = 0.0
-        computed = 0
-        for sequences in micro_batches(unique_sequences(samples), self._config.micro_tokens):
-            trie = build_trie(sequences, self.device)
-            logprobs_N = self.logprobs(trie, temperature)
-            part = -self._surrogate(trie, logprobs_N) / tokens
-            torch.autograd.backward(part)
-            loss += float(part.detach())
-            gap = max(gap, self._gap(trie, logprobs_N.detach()))
-            computed += trie.size
-        norm = float(torch.nn.utils.clip_grad_norm_([p for _, p in self._trained], self._config.max_grad_norm))
+        moving = [sample for sample in samples if sample.advantage != 0.0 or config.kl > 0]
+        sequences = unique_sequences(moving)
+        loss = gap = entropy = divergence = 0.0
+        clipped = counted = sampled = computed = 0
+        for part in micro_batches(sequences, config.micro_tokens):
+            trie = build_trie(part, self.base.device)
+            members = self._members(trie)
+            logprobs_N, entropies_N = self.base.logprobs(trie, self.name)
+            logprobs_M = logprobs_N[members.sources_M]
+            weights_M = members.weights_M
+            behaviour_M = members.sampler_M
+            if config.mismatch == "tis":
+                old_N = logprobs_N.detach() if old is None else torch.cat([old[one.key] for one in part])
+                behaviour_M = old_N.to(logprobs_N.device)[members.sources_M]
+                weights_M = weights_M * importance_weights(behaviour_M, members.sampler_M)
+            terms_M = surrogate(
+                logprobs_M, behaviour_M, members.advantages_M,
+                clip_low=config.clip_low, clip_high=config.clip_high, dual_clip=config.dual_clip,
+            )  # fmt: skip
+            objective_M = weights_M * terms_M
+            if config.kl > 0:
+                with torch.no_grad():
+                    reference_N, _ = self.base.logprobs(trie, None)
+                divergence_M = k3(logprobs_M, reference_N[members.sources_M])
+                objective_M = objective_M - config.kl * members.weights_M * divergence_M
+                divergence += float((members.weights_M * divergence_M.detach()).sum())
+            part_loss = -objective_M.sum()
+            torch.autograd.backward(part_loss)
+            with torch.no_grad():
+                loss += float(part_loss)
+                gap = max(gap, float((logprobs_M - members.sampler_M).abs().max()))
+                clipped += int(
+                    clipped_share(logprobs_M, behaviour_M, members.advantages_M, config.clip_low, config.clip_high)
+                )
+                entropy += float(entropies_N.sum())
+                counted += len(logprobs_M)
+                sampled += len(entropies_N)
+                computed += trie.size
+        norm = self._clip()
         finite = math.isfinite(loss) and math.isfinite(norm)
         if finite:
             self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
         self.steps += 1
         _return_freed_memory()
-        return UpdateStats(loss, norm, self._optimizer.param_groups[0]["lr"], gap, computed, not finite)
+        plain = sum(len(sample.call.prompt_ids) + len(sample.call.completion_ids) - 1 for sample in moving)
+        return UpdateStats(
+            loss, norm, self._optimizer.param_groups[0]["lr"], gap, entropy / max(sampled, 1), divergence,
+            clipped / max(counted, 1), plain, trie_size(sequences), computed, not finite,
+        )  # fmt: skip
 
-    def logprobs(self, trie: TokenTrie, temperature: float) -> torch.Tensor:
-        """log pi of every sampled token, shape N: fp32 log-softmax of logits / temperature, over the vocabulary."""
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self._bf16):
-            hidden_KD = self.model.get_base_model().model(
-                input_ids=trie.input_ids_K[None],
-                position_ids=trie.position_ids_K[None],
-                attention_mask=trie.visible_KK[None, None],
-                use_cache=False,
-            )[0][0]
-            logits_NV = self.model.get_base_model().lm_head(hidden_KD[trie.nodes_N])
-        logprobs_NV = torch.log_softmax(logits_NV.float() / temperature, dim=-1)
-        return logprobs_NV.gather(1, trie.targets_N[:, None])[:, 0]
-
-    def save_adapter(self, folder: Path, base_model: str) -> None:
-        """Write the adapter as PEFT does: adapter_config.json, which names ``base_model``, and the safetensors."""
-        self.model.peft_config["default"].base_model_name_or_path = base_model  # its folder is this machine's affair
-        # "auto" would ask a hub whether the vocabulary changed; LoRA on linear layers cannot change it.
-        self.model.save_pretrained(folder, safe_serialization=True, save_embedding_layers=False)
+    @torch.no_grad()
+    def policy(self, samples: Sequence[TrainingSample]) -> dict[SequenceKey, torch.Tensor]:
+        """log pi of every sequence now: pi_old of the updates that follow."""
+        found: dict[SequenceKey, torch.Tensor] = {}
+        for part in micro_batches(unique_sequences(samples), self._config.micro_tokens):
+            trie = build_trie(part, self.base.device)
+            logprobs_N, _ = self.base.logprobs(trie, self.name)
+            for sequence, (where, _) in zip(part, trie.segments, strict=True):
+                found[sequence.key] = logprobs_N[where]
+        return found
 
     def save_optimizer(self, path: Path) -> None:
         """Moments and step count of AdamW, by parameter name, as safetensors."""
@@ -142,53 +177,46 @@ class LoraTrainer:
         with safe_open(path, "pt") as file:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no mapping
             self.steps = int(file.metadata()["steps"])
+        mine: dict[str, dict[str, torch.Tensor]] = {}
+        for key, value in tensors.items():
+            parameter, _, part = key.rpartition("/")
+            mine.setdefault(parameter, {})[part] = value if part == "step" else value.to(self.base.device)
         for name, parameter in self._trained:
-            mine = {key.rpartition("/")[2]: value for key, value in tensors.items() if key.startswith(f"{name}/")}
-            if mine:
-                self._optimizer.state[parameter] = mine
+            if name in mine:
+                self._optimizer.state[parameter] = mine[name]
 
-    def _surrogate(self, trie: TokenTrie, logprobs_N: torch.Tensor) -> torch.Tensor:
-        total = logprobs_N.new_zeros(())
+    def _set_learning_rate(self) -> None:
+        for group in self._optimizer.param_groups:
+            group["lr"] = self.learning_rate * min(1.0, (self.steps + 1) / (self._config.warmup + 1))
+
+    def _clip(self) -> float:
+        parameters = [parameter for _, parameter in self._trained]
+        return float(torch.nn.utils.clip_grad_norm_(parameters, self._config.max_grad_norm))
+
+    def _members(self, trie: TokenTrie) -> _Members:
+        sources: list[int] = []
+        sampler: list[float] = []
+        advantages: list[float] = []
+        weights: list[float] = []
         for where, samples in trie.segments:
             for sample in samples:
-                sampler_T = torch.tensor(sample.call.logprobs, dtype=torch.float32, device=self.device)
-                total = total + surrogate(
-                    logprobs_N[where],
-                    sampler_T,
-                    sample.advantage,
-                    clip_low=self._config.clip_low,
-                    clip_high=self._config.clip_high,
-                    dual_clip=self._config.dual_clip,
-                )
-        return total
-
-    def _gap(self, trie: TokenTrie, logprobs_N: torch.Tensor) -> float:
-        gaps = [
-            float((logprobs_N[where] - torch.tensor(sample.call.logprobs, device=self.device)).abs().max())
-            for where, samples in trie.segments
-            for sample in samples
-        ]
-        return max(gaps, default=0.0)
-
-
-def _multiplies_bf16(device: torch.device) -> bool:
-    """What `auto` comes to: bf16 on CUDA where it is native, fp32 on a CPU, as the embedded engine samples."""
-    return device.type == "cuda" and bool(torch.cuda.is_bf16_supported())
-
-
-@contextmanager
-def _quiet_loading() -> Iterator[None]:
-    """No progress bar and no notes to transformers' own developers: the lab shows what goes on."""
-    bars: Any = logging  # its functions have no annotations
-    shown = bars.is_progress_bar_enabled()
-    bars.disable_progress_bar()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)
-            yield
-    finally:
-        if shown:
-            bars.enable_progress_bar()
+                call = sample.call
+                count = len(call.completion_ids)
+                sources += range(where.start, where.stop)
+                sampler += call.logprobs
+                advantages += [sample.advantage] * count
+                if call.allowed is None:
+                    weights += [sample.weight] * count
+                else:
+                    weights += [0.0 if is_forced(packed) else sample.weight for packed in call.allowed]
+        device = self.base.device
+        dtype = torch.float64 if self._trained[0][1].dtype == torch.float64 else torch.float32
+        return _Members(
+            torch.tensor(sources, device=device),
+            torch.tensor(sampler, dtype=dtype, device=device),
+            torch.tensor(advantages, dtype=dtype, device=device),
+            torch.tensor(weights, dtype=dtype, device=device),
+        )
 
 
 def _return_freed_memory() -> None:

@@ -1,0 +1,277 @@
+"""What stages of optimizers add, on test rows that none of them saw: a grid of programs, arms and seeds, resumable.
+
+    python bench/study.py --programs intent,support --stages demos,mmgrpo --seeds 0,1,2 --limit 200
+    python bench/study.py --stages demos,mmgrpo --set mmgrpo.grouping=paper --arm paper --programs support
+    python bench/study.py --grid bench/grids/adapters.toml --jobs 2
+    python bench/study.py --table
+
+An arm is a list of stages with their options. Each (program, arm, seed) is a cell: one process, one JSON file under
+bench/results/study/. A cell whose file is there is not run again; one that was interrupted goes on where it was. Every
+stage's program is scored on test rows under strict and under constrained decoding, because a small model gains a lot
+from constraints alone. At the end the table of all cells is printed. Files of bench/results/learning/ are read as well.
+
+A grid file has `programs`, `seeds`, `limit`, and `[[arm]]` tables: `name`, `stages`, `options` ("mmgrpo.steps" = 30).
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import math
+import os
+import platform
+import re
+import subprocess
+import sys
+import time
+import tomllib
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "bench" / "results"
+EARLIER = RESULTS / "learning"
+"""Files of the runner before this one: programs/intent and programs/support, demos then mmgrpo."""
+DECODINGS = ("strict", "constrained")
+T_975 = (math.nan, 12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
+"""Quantiles of Student's t, by degrees of freedom: of means over two to ten seeds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    program: str
+    """A folder of programs/, or the path of a .lmg file."""
+    arm: str
+    stages: tuple[str, ...]
+    seed: int
+    limit: int | None = 200
+    dev_limit: int | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    """By `optimizer.option`."""
+
+    @property
+    def file(self) -> Path:
+        title = re.sub(r"[^\w.-]+", "-", f"{self.program_title}-{self.arm}-{self.seed}")
+        return RESULTS / "study" / f"{title}.json"
+
+    @property
+    def program_title(self) -> str:
+        path = Path(self.program)
+        return path.parent.name if path.name == "program.lmg" else path.stem
+
+    @property
+    def source(self) -> Path:
+        path = Path(self.program)
+        return path if path.suffix == ".lmg" else ROOT / "programs" / self.program / "program.lmg"
+
+    @property
+    def done(self) -> bool:
+        if self.file.exists():
+            return True
+        earlier = EARLIER / f"{self.program_title}-{self.seed}.json"
+        if self.stages != ("demos", "mmgrpo") or self.arm != default_arm(self.stages) or not earlier.exists():
+            return False
+        data = json.loads(earlier.read_text())
+        rows = data["stages"]["start"]["test"]["strict"]["rows"]
+        return rows == self.limit and self.options in ({}, {"mmgrpo.steps": data["steps"]})
+
+
+def default_arm(stages: tuple[str, ...]) -> str:
+    return "+".join(stages)
+
+
+async def run_cell(cell: Cell) -> dict[str, Any]:
+    """Optimize one program with one seed and score every stage's program on the test rows."""
+    import lmgraph
+    from lmgraph.evaluate import evaluate, make_task
+    from lmgraph.optimize import StageSpec, optimize
+    from lmgraph.runtime import Runtime
+
+    program = lmgraph.compile_file(cell.source)
+    task = make_task(program)
+    work = ROOT / ".lmgraph" / "study" / cell.file.stem
+    stages = [
+        StageSpec(
+            name, {key.partition(".")[2]: value for key, value in cell.options.items() if key.startswith(f"{name}.")}
+        )
+        for name in cell.stages
+    ]
+    started = time.perf_counter()
+    found: dict[str, Any] = {}
+    scored: dict[str, Any] = {}
+    async with Runtime() as runtime:
+        run = await optimize(
+            program, stages, runtime=runtime, task=task, output=work / "artifact", study_folder=work / "study",
+            seed=cell.seed, dev_limit=cell.dev_limit,
+            status=lambda message, share: say(cell, started, message),
+        )  # fmt: skip
+        seconds = time.perf_counter() - started
+        for number, record in enumerate(run.stages):
+            stage = lmgraph.load(record.artifact)
+            if stage.hash not in scored:  # a stage that changed nothing has the scores of the one before
+                scored[stage.hash] = {}
+                for decoding in DECODINGS:
+                    result = await evaluate(
+                        stage, runtime=runtime, task=task, split="test", limit=cell.limit, decoding=decoding
+                    )
+                    say(cell, started, f"test {record.name}, {decoding}: {result.interval}")
+                    scored[stage.hash][decoding] = result.to_data(rows=False)
+            name = record.name if record.name not in found else f"{record.name} {number}"
+            found[name] = {
+                "test": scored[stage.hash], "dev": record.dev, "kept": record.kept, "calls": record.calls,
+                "tokens": record.tokens, "seconds": record.seconds, "notes": record.notes,
+                "curves": record.details.get("curves", {}),
+            }  # fmt: skip
+    return {
+        **{key: value for key, value in asdict(cell).items() if key != "program"},
+        "program": cell.program_title,
+        "optimize_seconds": round(seconds, 1),
+        "machine": f"{platform.machine()}, {platform.system()}, {os.cpu_count()} cores",
+        "stages": found,
+    }
+
+
+def say(cell: Cell, started: float, message: str) -> None:
+    print(f"{cell.file.stem} {time.perf_counter() - started:6.0f} s  {message}", flush=True)
+
+
+def run_all(cells: list[Cell], jobs: int) -> int:
+    """Each cell in a process of its own, ``jobs`` at a time; how many failed. The others go on."""
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
+
+    def run(cell: Cell) -> int:
+        command = [sys.executable, __file__, "--cell", json.dumps(asdict(cell))]
+        return subprocess.run(command, env=environment, check=False).returncode
+
+    with ThreadPoolExecutor(jobs) as pool:
+        codes = list(pool.map(run, cells))
+    for cell, code in zip(cells, codes, strict=True):
+        if code:
+            print(f"{cell.file.stem} failed with {code}; run the same command to go on", file=sys.stderr)
+    return sum(code != 0 for code in codes)
+
+
+def read_cells() -> list[dict[str, Any]]:
+    cells = []
+    for folder in (EARLIER, RESULTS / "study"):
+        for path in sorted(folder.glob("*.json")):
+            cell = json.loads(path.read_text())
+            names = tuple(name for name in cell["stages"] if name != "start")
+            cells.append({"arm": default_arm(names), **cell})
+    return cells
+
+
+def table(cells: list[dict[str, Any]]) -> str:
+    """One table for each list of stages: a row a seed, then the mean over seeds with its 95 % interval."""
+    shapes = sorted({tuple(cell["stages"]) for cell in cells})
+    return "\n\n".join(_table([c for c in cells if tuple(c["stages"]) == shape], shape) for shape in shapes)
+
+
+def _table(cells: list[dict[str, Any]], stages: tuple[str, ...]) -> str:
+    lines = [
+        f"| program | arm | seed | decoding | {' | '.join(stages)} | last - first | rows | minutes |",
+        "|" + " --- |" * (7 + len(stages)),
+    ]
+    for program, arm in sorted({(cell["program"], cell["arm"]) for cell in cells}):
+        mine = [cell for cell in cells if (cell["program"], cell["arm"]) == (program, arm)]
+        for decoding in DECODINGS:
+            scores: dict[str, list[float]] = {stage: [] for stage in stages}
+            for cell in mine:
+                tests = [cell["stages"][stage]["test"][decoding] for stage in stages]
+                for stage, test in zip(stages, tests, strict=True):
+                    scores[stage].append(test["score"])
+                texts = " | ".join(f"{test['score']:.3f} [{test['low']:.3f}, {test['high']:.3f}]" for test in tests)
+                gain = tests[-1]["score"] - tests[0]["score"]
+                minutes = cell["optimize_seconds"] / 60
+                lines.append(
+                    f"| {program} | {arm} | {cell['seed']} | {decoding} | {texts} | {gain:+.3f} | {tests[0]['rows']} |"
+                    f" {minutes:.1f} |"
+                )
+            means = " | ".join(f"**{over_seeds(values)}**" for values in scores.values())
+            gains = [last - first for first, last in zip(scores[stages[0]], scores[stages[-1]], strict=True)]
+            lines.append(
+                f"| {program} | {arm} | mean of {len(mine)} | {decoding} | {means} | {over_seeds(gains)} | | |"
+            )
+    return "\n".join(lines)
+
+
+def over_seeds(values: list[float]) -> str:
+    """A mean with its t interval over seeds: what another seed would do, the same rows given."""
+    count = len(values)
+    mean = sum(values) / count
+    if count < 2 or count > len(T_975):
+        return f"{mean:.3f}"
+    deviation = math.sqrt(sum((value - mean) ** 2 for value in values) / (count - 1))
+    half = T_975[count - 1] * deviation / math.sqrt(count)
+    return f"{mean:.3f} [{mean - half:.3f}, {mean + half:.3f}]"
+
+
+def plan(options: argparse.Namespace) -> list[Cell]:
+    grid = tomllib.loads(options.grid.read_text()) if options.grid else {}
+    programs = grid.get("programs") or options.programs.split(",")
+    seeds = grid.get("seeds") or [int(seed) for seed in options.seeds.split(",")]
+    limit, dev_limit = grid.get("limit", options.limit), grid.get("dev_limit", options.dev_limit)
+    given = [text.partition("=") for text in options.set]
+    arms = grid.get("arm") or [
+        {
+            "name": options.arm,
+            "stages": options.stages.split(","),
+            "options": {key: value_of(text) for key, _, text in given},
+        }
+    ]
+    cells = []
+    for seed in seeds:
+        for program in programs:
+            for arm in arms:
+                stages = tuple(arm["stages"])
+                name = arm.get("name") or default_arm(stages)
+                cells.append(Cell(program, name, stages, seed, limit, dev_limit, dict(arm.get("options", {}))))
+    return cells
+
+
+def value_of(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="A resumable grid of programs, stages of optimizers and seeds.")
+    parser.add_argument("--programs", default="intent,support", help="folders of programs/, or .lmg files")
+    parser.add_argument("--stages", default="demos,mmgrpo", help="optimizers in order")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="OPTIMIZER.OPTION=VALUE", help="an option; repeat"
+    )
+    parser.add_argument("--arm", help="what to call these stages with these options; default: their names")
+    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--limit", type=int, default=200, help="test rows to score")
+    parser.add_argument("--dev-limit", type=int, help="dev rows that stages are compared on")
+    parser.add_argument("--grid", type=Path, help="a TOML file in place of these flags")
+    parser.add_argument("--jobs", type=int, default=1, help="cells at a time; they share the cores")
+    parser.add_argument("--table", action="store_true", help="run nothing: print the table of the cells that are there")
+    parser.add_argument("--cell", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.cell:
+        data = json.loads(options.cell)
+        cell = Cell(**{**data, "stages": tuple(data["stages"])})
+        result = asyncio.run(run_cell(cell))
+        cell.file.parent.mkdir(parents=True, exist_ok=True)
+        part = cell.file.with_suffix(".part")
+        part.write_text(json.dumps(result, indent=1) + "\n")
+        part.replace(cell.file)
+        return
+    if options.set and not options.arm:
+        parser.error("options change what an arm is: give it a name with --arm")
+    waiting = [] if options.table else [cell for cell in plan(options) if not cell.done]
+    failed = run_all(waiting, options.jobs)
+    print(table(read_cells()))
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
