@@ -122,6 +122,7 @@ def trl(data: dict[str, Any], precision: str, repeat: int) -> dict[str, Any]:
     import torch
     import transformers
     from datasets import Dataset
+    from datasets.table import InMemoryTable
     from peft import LoraConfig
     from trl import GRPOConfig, GRPOTrainer
 
@@ -161,11 +162,13 @@ def trl(data: dict[str, Any], precision: str, repeat: int) -> dict[str, Any]:
     )  # fmt: skip
     dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
     model = transformers.AutoModelForCausalLM.from_pretrained(data["model_folder"], dtype=dtype)
+    # With a name of its own the table is not hashed, which some releases of datasets and pyarrow cannot do together.
+    table = InMemoryTable.from_pydict({"prompt": [str(number) for number in range(len(groups))] * (repeat + 1)})
     trainer = GRPOTrainer(
         model=model,
         reward_funcs=lambda completions, reward, **options: reward,
         args=config,
-        train_dataset=Dataset.from_dict({"prompt": [str(number) for number in range(len(groups))] * (repeat + 1)}),
+        train_dataset=Dataset(table, fingerprint="rollouts"),
         processing_class=transformers.AutoTokenizer.from_pretrained(data["model_folder"]),
         peft_config=LoraConfig(**LORA),
         rollout_func=replay,
@@ -224,6 +227,8 @@ def main() -> None:
         ROLLOUTS.parent.mkdir(parents=True, exist_ok=True)
         ROLLOUTS.write_text(json.dumps(asyncio.run(record(options.rows, options.samples))))
     data = json.loads(ROLLOUTS.read_text())
+    if (len(data["groups"]), data["samples"]) != (options.rows, options.samples):
+        parser.error(f"{ROLLOUTS} has {len(data['groups'])} rows x {data['samples']} samples: add --fresh")
     found = {"mmgrpo": measure("ours", sys.executable, options)}
     if Path(options.peers).exists():
         found["TRL GRPOTrainer"] = measure("trl", options.peers, options)
@@ -255,12 +260,10 @@ def table(found: dict[str, Any], data: dict[str, Any], options: argparse.Namespa
             )
     mine, peer = found.get("mmgrpo"), found.get("TRL GRPOTrainer")
     if mine and peer:
+        faster = peer["seconds"] / mine["seconds"]
         memory = mine["peak_gigabytes"] / peer["peak_gigabytes"]
         fewer = mine["plain_tokens"] / mine["computed_tokens"]
-        lines.append(
-            f"\n{peer['seconds'] / mine['seconds']:.1f} times faster, {memory:.2f} of the memory, {fewer:.1f} times fewer"
-            " tokens read."
-        )
+        lines.append(f"\n{faster:.1f} times faster, {memory:.2f} of the memory, {fewer:.1f} times fewer tokens read.")
     return "\n".join(lines)
 
 

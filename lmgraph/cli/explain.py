@@ -35,5 +35,12 @@ def explain_command(
     if as_json:
         common.print_json(asdict(info))
         return
-    example = "\n".join(f"    {line}" for line in info.example.strip().splitlines())
-    common.print_text(f"{info.code}: {info.title}\n\n{info.explanation}\n\nFor example:\n\n{example}")
+    parts = [f"{info.code}: {info.title}", info.explanation, "For example:", _indented(info.example)]
+    for name, text in info.files:
+        if text.strip():
+            parts += [f"with {name} beside it:", _indented(text)]
+    common.print_text("\n\n".join(parts))
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"    {line}".rstrip() for line in text.strip().splitlines())

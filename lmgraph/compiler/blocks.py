@@ -80,7 +80,7 @@ class Settings:
         value = self.value(key)
         if value is None or isinstance(value, tree.Reference):
             return value
-        self._refuse(key, value, "a name without quotes", _unquoted(value))
+        self._refuse(key, value, "a name", _unquoted(value))
         return None
 
     def word(self, key: str, choices: Sequence[str]) -> str | None:

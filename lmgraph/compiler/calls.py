@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lmgraph.compiler.checker import Checker
+from lmgraph.compiler.checker import Checker, Holds
 from lmgraph.compiler.declare import HasSignature
-from lmgraph.compiler.relations import UNKNOWN, a_type, described, is_text, mentions_unknown
+from lmgraph.compiler.relations import UNKNOWN, a_type, described, fits, is_text, mentions_unknown
 from lmgraph.compiler.reporter import listed, some
 from lmgraph.compiler.resolve import BUILTIN_FUNCTIONS, kind_of
 from lmgraph.compiler.scope import Scope
 from lmgraph.graph.types import INT, Field, ListType, MapType, OptionalType, RecordType, Type
 from lmgraph.source.diagnostic import Fix, Label
-from lmgraph.source.suggest import suggest
 from lmgraph.source.text import Span
 from lmgraph.syntax import tree
 
@@ -168,7 +167,8 @@ def check_arguments(
             checker.infer(argument.value, scope)
         elif name in by_name:
             given[name] = place
-            checker.check(argument.value, scope, by_name[name].type, f"`{name}`", target.declared)
+            found = checker.check(argument.value, scope, by_name[name].type, f"`{name}`", target.declared)
+            _check_constraint(argument.value, found, by_name[name], target, checker)
         else:
             known = [parameter.name for parameter in parameters]
             checker.reporter.unknown(
@@ -180,7 +180,7 @@ def check_arguments(
                 secondary=[target.declared],
                 otherwise=_parameters(known, target),
             )
-            meant |= set(suggest(name, known))
+            meant |= set(checker.reporter.close_to(name, known))
             strangers += 1
             checker.infer(argument.value, scope)
     missing = [
@@ -201,6 +201,20 @@ def _parameters(known: list[str], target: Target) -> str:
     if len(known) < 2:
         return f"its only {target.parameter} is `{known[0]}`" if known else f"it takes no {target.parameter}s"
     return f"its {target.parameter}s are {listed(known)}"
+
+
+def _check_constraint(value: tree.Expression, found: Type, parameter: Field, target: Target, checker: Checker) -> None:
+    """Reports a constant that does not meet the constraint of its parameter."""
+    if parameter.constraint is None or not isinstance(value, tree.Constant) or not fits(found, parameter.type):
+        return
+    if not Holds(parameter.constraint.condition)(value.value):
+        checker.reporter.error(
+            "E0320",
+            value.span,
+            f"this does not meet the constraint `{parameter.constraint.text}` of `{parameter.name}`",
+            secondary=[target.declared],
+            help="give a value that meets it, or mend the constraint",
+        )
 
 
 def argument_name(argument: tree.Argument) -> str | None:

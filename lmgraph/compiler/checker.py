@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from lmgraph.compiler.declare import Declarations
 from lmgraph.compiler.facts import Facts
 from lmgraph.compiler.reporter import Reporter
 from lmgraph.compiler.scope import Scope
+from lmgraph.graph.expressions import IT, Expr
 from lmgraph.graph.types import Type
+from lmgraph.program.expressions import NoValue, compile_expression
 from lmgraph.source.diagnostic import Label
 from lmgraph.source.text import Span
 from lmgraph.syntax import tree
@@ -50,3 +52,17 @@ def require_text(text: str, statement: Span, what: str, reporter: Reporter) -> N
 
 def is_empty_list(node: tree.Expression) -> bool:
     return isinstance(node, tree.ListExpression) and not node.items
+
+
+class Holds:
+    """Whether a value meets a condition; one without an outcome, as after a division by zero, does not."""
+
+    def __init__(self, condition: Expr) -> None:
+        self.condition = condition
+        self._evaluate = compile_expression(condition)
+
+    def __call__(self, value: Any) -> bool:
+        try:
+            return bool(self._evaluate({IT: value}))
+        except NoValue:
+            return False

@@ -6,8 +6,11 @@ Both are pure: they read values and call nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
+from math import ceil, floor
 from typing import Any
 
+from lmgraph.compiler.checker import Holds
 from lmgraph.compiler.declare import NO_DEFAULT, Declarations
 from lmgraph.compiler.expressions import Expressions
 from lmgraph.compiler.facts import Facts
@@ -18,7 +21,6 @@ from lmgraph.compiler.scope import Local, Scope
 from lmgraph.graph.nodes import IT, Apply, Const, Expr, Ref, ValueId
 from lmgraph.graph.types import (
     BOOL,
-    FLOAT,
     INT,
     STR,
     Constraint,
@@ -29,7 +31,6 @@ from lmgraph.graph.types import (
     ScalarType,
     Type,
 )
-from lmgraph.program.expressions import NoValue, compile_expression
 from lmgraph.syntax import tree
 
 _IN_WHERE = ("in a `where`", "a constraint reads the value `it` alone; check more in the flow, with `assert`")
@@ -53,10 +54,10 @@ class Conditions:
         condition = node.constraint
         assert condition is not None
         scope = Scope({"it": Local(type, node.name.span)}).without_calls(_IN_WHERE)
-        if self._checked(condition, scope, "a constraint") is None or mentions_unknown(type):
+        if not self._fits(condition, scope, BOOL, "a constraint") or mentions_unknown(type):
             return None
         lowered = lower_pure(condition, {"it": IT}, self._facts)
-        holds = _Holds(lowered)
+        holds = Holds(lowered)
         if not _can_be_met(type, holds):
             self._reporter.error(
                 "E0320", condition.span, f"no value of type `{type}` meets this", help="mend the bounds, or the type"
@@ -74,40 +75,25 @@ class Conditions:
     ) -> Expr | None:
         """A module's condition over its inputs and outputs by name."""
         locals = {name: Local(field.type, node.span) for name, (field, node) in inputs.items()}
-        if self._checked(condition, Scope(locals).without_calls(_IN_CHECK), "a condition") is None:
+        if not self._fits(condition, Scope(locals).without_calls(_IN_CHECK), BOOL, "a condition"):
             return None
         return lower_pure(condition, {name: ValueId(name) for name in inputs}, self._facts)
 
     def bound(self, expression: tree.Expression, inputs: Mapping[str, tuple[Field, tree.Identifier]]) -> Expr | None:
         """A whole number over the inputs of a Python reference."""
         locals = {name: Local(field.type, node.span) for name, (field, node) in inputs.items()}
-        failed = len(self._reporter.diagnostics)
-        self._expressions.check(expression, Scope(locals).without_calls(_IN_BOUND), INT, "this bound")
-        if len(self._reporter.diagnostics) > failed:
+        if not self._fits(expression, Scope(locals).without_calls(_IN_BOUND), INT, "this bound"):
             return None
         return lower_pure(expression, {name: ValueId(name) for name in inputs}, self._facts)
 
-    def _checked(self, condition: tree.Expression, scope: Scope, what: str) -> tree.Expression | None:
-        before = len(self._reporter.diagnostics)
-        self._expressions.check(condition, scope, BOOL, what)
-        return condition if len(self._reporter.diagnostics) == before else None
+    def _fits(self, expression: tree.Expression, scope: Scope, target: Type, what: str) -> bool:
+        """Whether the expression can be lowered: nothing in it was reported, here or where a name was imported."""
+        before = self._reporter.errors
+        self._expressions.check(expression, scope, target, what)
+        return self._reporter.errors == before and not self._facts.has_unknown(expression)
 
 
-class _Holds:
-    """Whether a value meets a condition; one without an outcome, as after a division by zero, does not."""
-
-    def __init__(self, condition: Expr) -> None:
-        self.condition = condition
-        self._evaluate = compile_expression(condition)
-
-    def __call__(self, value: Any) -> bool:
-        try:
-            return bool(self._evaluate({IT: value}))
-        except NoValue:
-            return False
-
-
-def _can_be_met(type: Type, holds: _Holds) -> bool:
+def _can_be_met(type: Type, holds: Holds) -> bool:
     """Whether some value meets the condition. Exact for closed types and for comparisons with numbers written out,
     which change only at those numbers; True, claiming nothing, for the rest."""
     inner = present(type)
@@ -121,19 +107,29 @@ def _can_be_met(type: Type, holds: _Holds) -> bool:
             numbers = _compared(holds.condition)
             if numbers is None:
                 return True
-            steps = (-1, -0.5, 0, 0.5, 1) if inner == FLOAT else (-1, 0, 1)
-            around = [number + step for number in (numbers or {0}) for step in steps]
             if inner == STR:
-                candidates = ["x" * int(size) for size in around if 0 <= size <= MOST_LENGTH]
+                candidates = ["x" * size for size in _whole(numbers) if 0 <= size <= MOST_LENGTH]
             elif isinstance(inner, ListType):
-                candidates = [[None] * int(size) for size in around if 0 <= size <= MOST_LENGTH]
+                candidates = [[None] * size for size in _whole(numbers) if 0 <= size <= MOST_LENGTH]
             elif is_number(inner):
-                candidates = [int(value) for value in around] if inner == INT else around
+                candidates = _whole(numbers) if inner == INT else _between(numbers)
             else:
                 return True
             if max(numbers, default=0) > MOST_LENGTH and not is_number(inner):
                 return True
     return any(holds(value) for value in [*candidates, *nothing])
+
+
+def _whole(numbers: set[float]) -> list[int]:
+    """Whole numbers at each of these, and beside it."""
+    return [whole for number in numbers or {0} for whole in range(floor(number) - 1, ceil(number) + 2)]
+
+
+def _between(numbers: set[float]) -> list[float]:
+    """Each of these numbers, one between every two neighbours, and one on either side of them all."""
+    ordered = sorted(numbers or {0})
+    middles = [(low + high) / 2 for low, high in pairwise(ordered)]
+    return [ordered[0] - 1, *ordered, *middles, ordered[-1] + 1]
 
 
 def _compared(condition: Expr) -> set[float] | None:

@@ -5,7 +5,7 @@ Knows no expressions other than defaults; what a `where` says is read by constra
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
 
@@ -13,30 +13,21 @@ from lmgraph.compiler.constants import Refused, default_value
 from lmgraph.compiler.enums import read_enum, unknown_member
 from lmgraph.compiler.facts import CalleeKind, SignatureTypes
 from lmgraph.compiler.files import ProgramFiles
-from lmgraph.compiler.relations import UNKNOWN, mentions_unknown, union_of
-from lmgraph.compiler.reporter import Reporter, listed
+from lmgraph.compiler.relations import UNKNOWN
+from lmgraph.compiler.reporter import Reporter
 from lmgraph.compiler.resolve import Names, kind_of
 from lmgraph.compiler.sizes import Sizes
+from lmgraph.compiler.written_types import WrittenTypes, is_private
 from lmgraph.graph.types import (
-    BOOL,
-    FLOAT,
-    INT,
-    STR,
     Constraint,
     EnumType,
     Field,
-    ListType,
-    LiteralType,
-    MapType,
-    OptionalType,
     RecordType,
     Type,
 )
 from lmgraph.source.diagnostic import Label
 from lmgraph.source.text import Source, Span
 from lmgraph.syntax import tree
-
-_SCALARS = {"str": STR, "int": INT, "float": FLOAT, "bool": BOOL}
 
 HasSignature: TypeAlias = tree.Module | tree.Instance | tree.Flow | tree.Extern
 """Declarations that have a signature."""
@@ -62,66 +53,14 @@ class Declarations:
         self._signatures: dict[str, SignatureTypes] = {}
         self._open: set[str] = set()
         self._sizes = Sizes(reporter)
-        self._reported: set[int] = set()
+        self._bases: dict[int, tree.Module | None] = {}
+        self._written = WrittenTypes(names, reporter, self.enum, self.record, self.outputs)
 
     # -- types -------------------------------------------------------------------------------------------------------
 
     def type(self, node: tree.TypeNode) -> Type:
         """The type written there; UNKNOWN after reporting what is wrong with it."""
-        match node:
-            case tree.NamedType(path=(name,)):
-                return _SCALARS.get(name.text) or self.named(name)
-            case tree.NamedType(path=(owner, tree.Identifier(text="out"))):
-                signature = self._owner_of_outputs(owner)
-                return signature.output_type if signature else UNKNOWN
-            case tree.NamedType(path=path):
-                written = ".".join(part.text for part in path)
-                self._reporter.error(
-                    "E0314",
-                    node.span,
-                    f"`{written}` is no type",
-                    help="a dotted type is `M.out`: what a module, flow or Python reference M gives back",
-                )
-                return UNKNOWN
-            case tree.GenericType():
-                return self._generic(node)
-            case tree.LiteralTypeNode(value=value):
-                return LiteralType((value,))
-            case tree.OptionalTypeNode(inner=inner):
-                found = self.type(inner)
-                return found if found is UNKNOWN or isinstance(found, OptionalType) else OptionalType(found)
-            case tree.UnionTypeNode(options=options):
-                return self._union(options)
-            case tree.PrivateTypeNode(inner=inner):
-                return self.type(inner)
-
-    def named(self, name: tree.Identifier) -> Type:
-        """The enum or record of that name."""
-        found = self.names.get(name.text, name.span)
-        if isinstance(found, tree.Enum):
-            return self.enum(found)
-        if isinstance(found, tree.Record):
-            return self.record(found, name.span)
-        if found is None and self.names.is_silent(name.text, name.span):
-            return UNKNOWN
-        if found is not None:
-            known = self.names.of_kind(name.span, tree.Enum, tree.Record)
-            self.names.wrong_kind(name.text, name.span, found, "a type", [*known, *_SCALARS] if known else None)
-        elif name.text in ("list", "map"):
-            self._reporter.error(
-                "E0314", name.span, f"`{name.text}` needs the type of what it holds", help=_shape(name.text)
-            )
-        elif not self.names.report_elsewhere(name.text, name.span):
-            known = [*_SCALARS, "list", "map", *self.names.of_kind(name.span, tree.Enum, tree.Record)]
-            self._reporter.unknown(
-                "E0201",
-                name.span,
-                f"no type is named `{name.text}`",
-                name.text,
-                known,
-                otherwise=f"types are {listed(known[:6])}, and the enums and records of the file",
-            )
-        return UNKNOWN
+        return self._written.type(node)
 
     def enum(self, declaration: tree.Enum) -> Type:
         name = declaration.name.text
@@ -167,52 +106,10 @@ class Declarations:
             return None
         return enum, label
 
-    def _union(self, options: Sequence[tree.TypeNode]) -> Type:
-        """Literals side by side become one literal type; everything else stays an option of its own."""
-        found = [self.type(option) for option in options]
-        if any(mentions_unknown(one) for one in found):
-            return UNKNOWN
-        for node, one in zip(options, found, strict=True):
-            if isinstance(one, OptionalType):
-                self._reporter.error(
-                    "E0314",
-                    node.span,
-                    "an option of a union cannot be optional by itself",
-                    help="declare a record with an optional field for the union, or leave the `?` out",
-                )
-                return UNKNOWN
-        values = [value for one in found if isinstance(one, LiteralType) for value in one.values]
-        others = [one for one in found if not isinstance(one, LiteralType)]
-        literal = [LiteralType(tuple(dict.fromkeys(values)))] if values else []
-        return union_of([*literal, *others])
-
-    def _generic(self, node: tree.GenericType) -> Type:
-        name = node.name.text
-        arguments = [self.type(argument) for argument in node.arguments]
-        match name, arguments:
-            case "list", [element]:
-                return UNKNOWN if element is UNKNOWN else ListType(element)
-            case "map", [key, value]:
-                if UNKNOWN in (key, value):
-                    return UNKNOWN
-                if key == STR:
-                    return MapType(value)
-                self._reporter.error(
-                    "E0314", node.arguments[0].span, "the keys of a map are texts", help=_shape(name)
-                )
-            case "list" | "map", _:
-                holds = "one type" if name == "list" else "the type of its keys and of its values"
-                self._reporter.error("E0314", node.span, f"`{name}` takes {holds}", help=_shape(name))
-            case _:
-                self._reporter.unknown(
-                    "E0314",
-                    node.name.span,
-                    f"`{name}` takes no type in brackets",
-                    name,
-                    ["list", "map"],
-                    otherwise=_shape("list"),
-                )
-        return UNKNOWN
+    def outputs(self, owner: tree.Identifier) -> Type:
+        """`M.out`: the record of what the module, flow or Python reference gives back."""
+        signature = self._owner_of_outputs(owner)
+        return signature.output_type if signature else UNKNOWN
 
     def _owner_of_outputs(self, owner: tree.Identifier) -> SignatureTypes | None:
         names, at = self.names, owner.span
@@ -220,7 +117,10 @@ class Declarations:
         if isinstance(found, HasSignature) and not (isinstance(found, tree.Extern) and found.signature.result):
             declared = found.name.text
             if declared in self._open:
-                self._reporter.error("E0205", at, f"the signature of `{owner.text}` would contain itself")
+                self._reporter.error(
+                    "E0205", at, f"the signature of `{owner.text}` would contain itself",
+                    help="declare a record for what both sides hold",
+                )
                 return None
             if declared not in self._signatures and self._sizes.too_deep(len(self._open), at):
                 return None
@@ -271,7 +171,7 @@ class Declarations:
                 continue
             first[name] = node.name.span
             type = self.type(node.type)
-            field = Field(name, type, node.description, label="private" if _is_private(node.type) else "public")
+            field = Field(name, type, node.description, label="private" if is_private(node.type) else "public")
             default: Any = NO_DEFAULT
             if node.default is not None:
                 field = replace(field, has_default=True)
@@ -332,34 +232,32 @@ class Declarations:
 
     def base_of(self, declaration: tree.Module | tree.Instance) -> tree.Module | None:
         """The module that an instance was made from, at the end of its chain; None after reporting there is none."""
-        seen = [declaration]
-        while isinstance(declaration, tree.Instance):
+        base: tree.Module | None = None
+        chain: dict[int, None] = {}
+        while isinstance(declaration, tree.Instance) and id(declaration) not in self._bases:
+            chain[id(declaration)] = None
             found = self.names.find_module(declaration.base.text, declaration.base.span)
+            if found is not None and id(found) in chain:
+                self._reporter.error(
+                    "E0205",
+                    declaration.base.span,
+                    f"`{found.name.text}` would be made from itself",
+                    help="make one of them from a module with a signature of its own",
+                )
+                break
             if found is None:
-                return None
-            if any(found is one for one in seen):
-                if id(declaration) not in self._reported:
-                    self._reported.update(id(one) for one in seen)
-                    self._reporter.error(
-                        "E0205",
-                        declaration.base.span,
-                        f"`{found.name.text}` would be made from itself",
-                        help="make one of them from a module with a signature of its own",
-                    )
-                return None
+                break
             declaration = found
-            seen.append(declaration)
-        return declaration
+        else:
+            base = declaration if isinstance(declaration, tree.Module) else self._bases[id(declaration)]
+        self._bases.update(dict.fromkeys(chain, base))
+        return base
 
     def _instance(self, declaration: tree.Instance) -> SignatureTypes:
         base = self.base_of(declaration)
         if base is None:
             return SignatureTypes(declaration.name.text, (), (), declaration.name.span, "module", UNKNOWN)
         return replace(self.signature(base), name=declaration.name.text, span=declaration.name.span)
-
-
-def _shape(name: str) -> str:
-    return "write `list[str]`, with the type of one element" if name == "list" else "write `map[str, T]`"
 
 
 def _kind(declaration: tree.Module | tree.Flow | tree.Extern) -> CalleeKind:
@@ -370,20 +268,3 @@ def _kind(declaration: tree.Module | tree.Flow | tree.Extern) -> CalleeKind:
             return "flow"
         case tree.Extern(kind=kind):
             return kind
-
-
-def _is_private(node: tree.TypeNode) -> bool:
-    """Whether `private` stands anywhere in the type: the label is the whole field's."""
-    return any(isinstance(one, tree.PrivateTypeNode) for one in _type_nodes(node))
-
-
-def _type_nodes(node: tree.TypeNode) -> Iterator[tree.TypeNode]:
-    yield node
-    match node:
-        case tree.PrivateTypeNode(inner=inner) | tree.OptionalTypeNode(inner=inner):
-            yield from _type_nodes(inner)
-        case tree.GenericType(arguments=arguments) | tree.UnionTypeNode(options=arguments):
-            for argument in arguments:
-                yield from _type_nodes(argument)
-        case _:
-            return

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
+from lmgraph.compiler.relations import mentions_unknown
 from lmgraph.graph.types import Field, RecordType, Type
 from lmgraph.source.text import Span
 from lmgraph.syntax import tree
+from lmgraph.syntax.tree_walk import walk
 
 CalleeKind = Literal["module", "flow", "fn", "retriever", "tool"]
 
@@ -69,6 +71,10 @@ class Facts:
 
     def type_of(self, expression: tree.Expression) -> Type:
         return self._types[id(expression)]
+
+    def has_unknown(self, expression: tree.Expression) -> bool:
+        """Whether something inside has no type, because it was reported."""
+        return any(mentions_unknown(self._types[id(one)]) for one in walk(expression) if id(one) in self._types)
 
     def set_callee(self, call: tree.CallExpression, callee: Callee) -> None:
         self._callees[id(call)] = callee

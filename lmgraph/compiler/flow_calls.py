@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from lmgraph.compiler.facts import Facts, SignatureTypes
 from lmgraph.compiler.reporter import Reporter
 from lmgraph.source.diagnostic import Label
-from lmgraph.source.text import Span
 from lmgraph.syntax import tree
 from lmgraph.syntax.tree_walk import walk
 
@@ -31,42 +30,54 @@ def refuse_recursion(flows: Sequence[tree.Flow], facts: Facts, reporter: Reporte
     }
     declared = {flow.name.text: flow.name.span for flow in flows}
     done: set[str] = set()
-
-    def visit(name: str, chain: tuple[str, ...], place: Span) -> None:
-        if name in chain:
-            circle = " → ".join(f"`{one}`" for one in (*chain[chain.index(name) :], name))
-            reporter.error(
-                "E0205",
-                place,
-                f"`{name}` would call itself" if name == chain[-1] else f"these flows would call each other: {circle}",
-                secondary=[Label(declared[name], f"`{name}` is declared here")],
-                help="use a loop with a bound: `repeat max 4 { … }`",
-            )
-            return
-        if name in done or name not in calls:
-            return
-        for callee, span in calls[name]:
-            visit(callee, (*chain, name), span)
-        done.add(name)
-
-    for flow in flows:
-        visit(flow.name.text, (), flow.name.span)
+    for start in calls:
+        chain = {} if start in done else {start: iter(calls[start])}
+        while chain:
+            name = next(reversed(chain))
+            callee, place = next(chain[name], (name, None))
+            if place is None:
+                del chain[name]
+                done.add(name)
+            elif callee in chain:
+                names = list(chain)
+                circle = " → ".join(f"`{one}`" for one in (*names[names.index(callee) :], callee))
+                itself = f"`{name}` would call itself"
+                reporter.error(
+                    "E0205",
+                    place,
+                    itself if name == callee else f"these flows would call each other: {circle}",
+                    secondary=[Label(declared[callee], f"`{callee}` is declared here")],
+                    help="use a loop with a bound: `repeat max 4 { … }`",
+                )
+            elif callee in calls and callee not in done:
+                chain[callee] = iter(calls[callee])
 
 
 def note_effects(flows: Sequence[tree.Flow], facts: Facts) -> None:
     """Leaves in ``facts`` which flows may act, because they call a tool or a module with tools, and which of them
     assert or check something; directly or through others."""
-    called = {flow.name.text: [callee for _, callee in calls_in(flow.body, facts)] for flow in flows}
-    acting = {name for name, callees in called.items() if any(callee.kind == "tool" for callee in callees)}
+    callers: dict[str, list[str]] = {}
+    tools: set[str] = set()
+    for flow in flows:
+        for _, callee in calls_in(flow.body, facts):
+            callers.setdefault(callee.name, []).append(flow.name.text)
+            if callee.kind == "tool":
+                tools.add(callee.name)
     checking = {flow.name.text for flow in flows if _checks(flow.body)}
-    for found, first in ((facts.acting, acting), (facts.checking, checking)):
-        found |= first
-        changed = True
-        while changed:
-            new = {name for name, callees in called.items() if any(callee.name in found for callee in callees)} - found
-            found |= new
-            changed = bool(new)
+    facts.acting |= _reached(facts.acting | tools, callers)
+    facts.checking |= checking | _reached(facts.checking | checking, callers)
     facts.flows_known = True
+
+
+def _reached(names: set[str], callers: Mapping[str, Sequence[str]]) -> set[str]:
+    """The flows that call one of these, directly or through others."""
+    found: set[str] = set()
+    waiting = [*names]
+    while waiting:
+        new = [name for name in callers.get(waiting.pop(), ()) if name not in found]
+        found.update(new)
+        waiting += new
+    return found
 
 
 def _checks(body: Sequence[tree.Statement]) -> bool:

@@ -230,10 +230,10 @@ class BodyChecker:
             declare_local(statement.index, scope, self.expressions)
             inner = entry.binding(statement.index.text, Local(INT, statement.index.span, "index"))
         self._loops += 1
-        reported = len(self._reporter.diagnostics)
+        reported = self._reporter.errors
         end, _ = self.block(statement.body, inner)
         self._loops -= 1
-        clean = len(self._reporter.diagnostics) == reported
+        clean = self._reporter.errors == reported
         if clean and not changed and not self._acts(statement.body):
             self._reporter.error(
                 "E0404",

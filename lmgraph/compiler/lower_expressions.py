@@ -119,6 +119,8 @@ class ExpressionLowering:
                 self._catch(node, type, place, own)
             case tree.Conditional() if self._needs_nodes((node.when_true, node.when_false), place):
                 self._if(node, type, place, own)
+            case tree.Binary(operator="and" | "or" as operator, right=right) if self._needs_nodes(right, place):
+                self._shortcut(node, operator, place, own)
             case _:
                 place.nodes.append(ExprNode(NodeId(own), self.expression(node, place), type))
 
@@ -163,7 +165,9 @@ class ExpressionLowering:
             case tree.Comparison():
                 return self._comparison(node, place)
             case tree.Binary(operator="and" | "or" as operator, right=right) if self._needs_nodes(right, place):
-                return self._shortcut(node, operator, place)
+                own = self.claim(f"{place.prefix}{operator}", node.span)
+                self._shortcut(node, operator, place, own)
+                return Ref(own)
             case tree.Binary(operator=operator, left=left, right=right):
                 return Apply(operator, (self.expression(left, place), self.expression(right, place)))
             case tree.Unary(operator=operator, operand=operand):
@@ -226,15 +230,13 @@ class ExpressionLowering:
         otherwise = self.region(node.when_false, place.inside(f"{own}.else/"))
         place.nodes.append(IfNode(NodeId(own), condition, then, otherwise, (Parameter(own, Field("", type)),)))
 
-    def _shortcut(self, node: tree.Binary, operator: str, place: Place) -> Expr:
+    def _shortcut(self, node: tree.Binary, operator: str, place: Place, own: ValueId) -> None:
         """`a and b`, `a or b` where b calls something: an if, so that it is called where it is needed only."""
         left = self.expression(node.left, place)
-        own = self.claim(f"{place.prefix}{operator}", node.span)
         right = self.region(node.right, place.inside(f"{own}.{'then' if operator == 'and' else 'else'}/"))
         known = Region((), (), (Operand("", Const(operator == "or")),))
         then, otherwise = (right, known) if operator == "and" else (known, right)
         place.nodes.append(IfNode(NodeId(own), left, then, otherwise, (Parameter(own, Field("", BOOL)),)))
-        return Ref(own)
 
     def _catch(self, node: tree.Catch, type: Type, place: Place, own: ValueId) -> None:
         body = self.region(node.call, place.inside(f"{own}.try/"))

@@ -82,6 +82,9 @@ def _best_of(
 ) -> list[Node]:
     """A map over sample numbers that calls the module, a map that scores what came, and the choice."""
     drawn = claim(f"{own}.sample")
+    values: list[Node] = []
+    if spec.select is None and spec.checks:
+        values, arguments = _as_values(spec, arguments, own, claim)
     call = LmCall(NodeId(claim(f"{drawn}/{spec.name}")), spec.name, arguments, outputs)
     number = Parameter(claim(f"{drawn}/number"), Field("number", INT))
     candidate = OptionalType(outputs)
@@ -104,7 +107,24 @@ def _best_of(
         return [samples, ExprNode(NodeId(own), Apply("vote", (Ref(drawn),)), outputs)]
     scores = _scores(spec, arguments, claim(f"{own}.score"), drawn, candidate, signatures, claim)
     best = Apply("best", (Ref(drawn), Ref(ValueId(scores.id))))
-    return [samples, scores, ExprNode(NodeId(own), best, outputs)]
+    return [*values, samples, scores, ExprNode(NodeId(own), best, outputs)]
+
+
+def _as_values(
+    spec: ModuleSpec, arguments: tuple[Operand, ...], own: ValueId, claim: Claim
+) -> tuple[list[Node], tuple[Operand, ...]]:
+    """Arguments that are no larger than a value, and the nodes of the others: checks may read each many times."""
+    types = {field.name: field.type for field in spec.inputs}
+    nodes: list[Node] = []
+    small: list[Operand] = []
+    for name, value in ((one.name, one.value) for one in arguments):
+        if isinstance(value, Const | Ref):
+            small.append(Operand(name, value))
+        else:
+            id = claim(f"{own}.{name}")
+            nodes.append(ExprNode(NodeId(id), value, types[name]))
+            small.append(Operand(name, Ref(id)))
+    return nodes, tuple(small)
 
 
 def _scores(
@@ -122,10 +142,8 @@ def _scores(
     known: dict[str, Expr] = {operand.name: operand.value for operand in arguments}
     known |= {field.name: GetField(Ref(output.id), field.name) for field in spec.outputs}
     if spec.select is None:
-        held: Expr = Const(0)
-        for check in spec.checks:
-            if not check.required:
-                held = Apply("+", (held, Choose(substitute(check.condition, known), Const(1), Const(0))))
+        conditions = [substitute(check.condition, known) for check in spec.checks if not check.required]
+        held = _sum([Const(0), *(Choose(condition, Const(1), Const(0)) for condition in conditions)])
         body = Region((), (), _value(Choose(missing, Const(None), held)))
         return MapNode(NodeId(id), Ref(drawn), output, None, body, ListType(OptionalType(INT)))
     selector = signatures[spec.select]
@@ -154,6 +172,14 @@ def _scores(
     )
     body = Region((), (asked,), _value(Ref(scored_if)))
     return MapNode(NodeId(id), Ref(drawn), output, None, body, ListType(OptionalType(FLOAT)))
+
+
+def _sum(parts: Sequence[Expr]) -> Expr:
+    """All of them added up, in pairs: a chain would be as deep as it is long."""
+    if len(parts) == 1:
+        return parts[0]
+    middle = (len(parts) + 1) // 2
+    return Apply("+", (_sum(parts[:middle]), _sum(parts[middle:])))
 
 
 def substitute(expression: Expr, values: Mapping[str, Expr]) -> Expr:

@@ -19,7 +19,6 @@ from lmgraph.graph.types import (
     Type,
 )
 from lmgraph.source.diagnostic import Fix, Label
-from lmgraph.source.suggest import did_you_mean, suggest
 from lmgraph.source.text import Span
 from lmgraph.syntax import tree
 
@@ -40,7 +39,7 @@ def report_mismatch(
             help=f"{bound}say what to use instead: `if {subject} != null then {subject} else …`",
         )
         return
-    help, fix = _advice(node, found, target)
+    help, fix = _advice(node, found, target, reporter)
     reporter.error(
         "E0301",
         node.span,
@@ -62,14 +61,16 @@ def _shown(node: tree.Expression, found: Type, target: Type) -> str:
     return f"{a_type(found)}"
 
 
-def _advice(node: tree.Expression, found: Type, target: Type) -> tuple[str | None, Fix | None]:
+def _advice(
+    node: tree.Expression, found: Type, target: Type, reporter: Reporter
+) -> tuple[str | None, Fix | None]:
     wanted = present(target)
     after = Span(node.span.file, node.span.end, node.span.end)
     if isinstance(node, tree.Constant) and isinstance(node.value, str):
         if isinstance(wanted, EnumType):
-            return _member_for(node, node.value, wanted)
+            return _member_for(node, node.value, wanted, reporter)
         if isinstance(wanted, LiteralType):
-            return did_you_mean(node.value, [str(value) for value in wanted.values]), None
+            return reporter.did_you_mean(node.value, [str(value) for value in wanted.values]), None
     if isinstance(found, RecordType):
         fitting = [field.name for field in found.fields if fits(field.type, target)]
         if len(fitting) == 1:
@@ -93,12 +94,15 @@ def _advice(node: tree.Expression, found: Type, target: Type) -> tuple[str | Non
     return None, None
 
 
-def _member_for(node: tree.Constant, text: str, enum: EnumType) -> tuple[str | None, Fix | None]:
+def _member_for(
+    node: tree.Constant, text: str, enum: EnumType, reporter: Reporter
+) -> tuple[str | None, Fix | None]:
     for member in enum.members:
         if text in (member.name, member.label):
             written = f"{enum.name}.{member.name}"
             return None, Fix(node.span, written, f"write `{written}`")
-    close = [f"{enum.name}.{name}" for name in suggest(text, [member.name for member in enum.members])]
+    names = [member.name for member in enum.members]
+    close = [f"{enum.name}.{name}" for name in reporter.close_to(text, names)]
     if close:
         return f"did you mean {listed(close, 'or')}?", None
     return f"write a member of the enum, as in `{enum.name}.{enum.members[0].name}`", None

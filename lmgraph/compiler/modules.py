@@ -49,16 +49,21 @@ class Modules:
 
     def read(self, declaration: tree.Module | tree.Instance) -> ModuleSpec | None:
         """The module's spec; None for an instance whose base was reported."""
-        name = declaration.name.text
-        if name not in self._specs:
-            if isinstance(declaration, tree.Module):
-                self._specs[name] = self._module(declaration)
-            else:
-                found = self._instance(declaration)
-                if found is None:
-                    return None
-                self._specs[name] = found
-        return self._specs[name]
+        if self._declarations.base_of(declaration) is None:
+            return None
+        waiting = [declaration]
+        while isinstance(last := waiting[-1], tree.Instance) and last.name.text not in self._specs:
+            waiting.append(self._made_from(last))
+        for one in reversed(waiting):
+            if one.name.text not in self._specs:
+                read = self._module(one) if isinstance(one, tree.Module) else self._instance(one)
+                self._specs[one.name.text] = read
+        return self._specs[declaration.name.text]
+
+    def _made_from(self, declaration: tree.Instance) -> tree.Module | tree.Instance:
+        base = self._declarations.names.find_module(declaration.base.text, declaration.base.span)
+        assert base is not None, "the chain of bases ends in a module"
+        return base
 
     def _module(self, declaration: tree.Module) -> ModuleSpec:
         signature = self._declarations.signature(declaration)
@@ -71,13 +76,8 @@ class Modules:
         )
         return self._configured(spec, declaration, declaration.entries, declaration.signature)
 
-    def _instance(self, declaration: tree.Instance) -> ModuleSpec | None:
-        if self._declarations.base_of(declaration) is None:
-            return None
-        base = self._declarations.names.find_module(declaration.base.text, declaration.base.span)
-        origin = self.read(base) if base is not None else None
-        if origin is None:
-            return None
+    def _instance(self, declaration: tree.Instance) -> ModuleSpec:
+        origin = self._specs[self._made_from(declaration).name.text]
         entries = declaration.block.entries if declaration.block else ()
         module = self._declarations.base_of(declaration)
         assert module is not None

@@ -21,7 +21,6 @@ from lmgraph.graph.types import (
     UnionType,
 )
 from lmgraph.source.diagnostic import Label
-from lmgraph.source.suggest import did_you_mean
 from lmgraph.source.text import Span
 from lmgraph.syntax import tree
 from lmgraph.syntax.tree_walk import walk
@@ -238,7 +237,7 @@ def _check_constant(node: tree.Expression, other: Type, checker: Checker) -> boo
             "E0316",
             node.span,
             f"{a_type(wanted)} is never this {'text' if isinstance(value, str) else 'number'}",
-            help=did_you_mean(str(value), [str(one) for one in wanted.values]),
+            help=checker.reporter.did_you_mean(str(value), [str(one) for one in wanted.values]),
         )
         return True
     return False
@@ -258,7 +257,8 @@ def _unknown_label(enum: EnumType, text: str, span: Span, checker: Checker) -> N
         "E0307",
         span,
         f"no member of `{enum.name}` has this label",
-        help=did_you_mean(text, enum.labels) or f"name a member, as in `{enum.name}.{enum.members[0].name}`",
+        help=checker.reporter.did_you_mean(text, enum.labels)
+        or f"name a member, as in `{enum.name}.{enum.members[0].name}`",
     )
 
 

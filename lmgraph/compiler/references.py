@@ -14,7 +14,6 @@ from lmgraph.compiler.facts import SignatureTypes
 from lmgraph.compiler.files import ProgramFiles, is_file
 from lmgraph.compiler.reporter import Reporter, listed
 from lmgraph.source.diagnostic import Label
-from lmgraph.source.suggest import did_you_mean
 from lmgraph.source.text import Span
 from lmgraph.syntax import tree
 
@@ -104,7 +103,8 @@ def _check_parameters(
                 span,
                 f"{where} has no parameter `{field.name}`",
                 secondary=[declared],
-                help=did_you_mean(field.name, [one for one in by_name if one not in inputs]) or _taken(by_name),
+                help=reporter.did_you_mean(field.name, [one for one in by_name if one not in inputs])
+                or _taken(by_name),
             )
         elif parameter is not None and not takes(parameter.annotation, field.type):
             reporter.error(
@@ -185,7 +185,7 @@ def _find(reference: tree.PythonReference, files: ProgramFiles, reporter: Report
     bound = [name for node in statements for name in _bound(node)]
     if function not in bound and "*" not in bound:
         reporter.error(
-            "E0504", span, f"`{shown}` has no function `{function}`", help=did_you_mean(function, list(functions))
+            "E0504", span, f"`{shown}` has no function `{function}`", help=reporter.did_you_mean(function, functions)
         )
     return None
 

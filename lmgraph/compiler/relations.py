@@ -39,8 +39,30 @@ def mentions_unknown(found: Type) -> bool:
 
 
 def fits(value: Type, target: Type) -> bool:
-    """`assignable`, and everything fits where one side was reported already."""
-    return mentions_unknown(value) or mentions_unknown(target) or assignable(value, target)
+    """`assignable`; everything fits where one side was reported already, and outputs fit equal outputs."""
+    return mentions_unknown(value) or mentions_unknown(target) or assignable(value, target) or _equal(value, target)
+
+
+def _equal(value: Type, target: Type) -> bool:
+    """Whether both are outputs with the same fields: those of a module and of one that was made from it, say."""
+    match value, target:
+        case RecordType(), RecordType():
+            both = (value, target)
+            return all(one.name.endswith(".out") for one in both) and _shape(value) == _shape(target)
+        case OptionalType(inner=inner), OptionalType(inner=wanted):
+            return _equal(inner, wanted)
+        case _, OptionalType(inner=wanted):
+            return _equal(value, wanted)
+        case ListType(element=element), ListType(element=wanted):
+            return _equal(element, wanted)
+        case MapType(value=item), MapType(value=wanted):
+            return _equal(item, wanted)
+        case _:
+            return False
+
+
+def _shape(record: RecordType) -> tuple[tuple[str, Type], ...]:
+    return tuple((field.name, field.type) for field in record.fields)
 
 
 def present(found: Type) -> Type:
@@ -52,6 +74,8 @@ def join(left: Type, right: Type) -> Type | None:
     """The smallest type that holds the values of both, or None where there is no useful one."""
     if left is UNKNOWN or right is UNKNOWN:
         return UNKNOWN
+    if _equal(right, left):
+        return left
     if fits(left, right):
         return right
     if fits(right, left):

@@ -6,8 +6,11 @@ from collections.abc import Iterable, Sequence
 
 from lmgraph.source.codes import CODES
 from lmgraph.source.diagnostic import Diagnostic, Fix, Label, Severity
-from lmgraph.source.suggest import did_you_mean, suggest
+from lmgraph.source.suggest import question, suggest
 from lmgraph.source.text import Span
+
+MOST_COMPARED = 100_000
+"""Names compared with mistyped ones, in all. A program with so many mistakes has one cause, and takes no longer."""
 
 
 class Reporter:
@@ -16,10 +19,17 @@ class Reporter:
     def __init__(self) -> None:
         self._found: list[Diagnostic] = []
         self._told: set[tuple[str, Span, str]] = set()
+        self._compared = 0
+        self._errors = 0
 
     @property
     def diagnostics(self) -> tuple[Diagnostic, ...]:
         return tuple(self._found)
+
+    @property
+    def errors(self) -> int:
+        """How many errors there were so far, those that were told before included."""
+        return self._errors
 
     @property
     def failed(self) -> bool:
@@ -71,12 +81,22 @@ class Reporter:
 
         Where only one candidate is close a fix puts it in place of ``span``.
         """
-        known = list(candidates)
-        close, question = suggest(name, known), did_you_mean(name, known)
-        if len(close) == 1 and question is not None:
-            self.error(code, span, message, secondary=secondary, fix=Fix(span, close[0], question))
+        close = self.close_to(name, candidates)
+        asked = question(close)
+        if len(close) == 1 and asked is not None:
+            self.error(code, span, message, secondary=secondary, fix=Fix(span, close[0], asked))
         else:
-            self.error(code, span, message, secondary=secondary, help=question or otherwise)
+            self.error(code, span, message, secondary=secondary, help=asked or otherwise)
+
+    def close_to(self, name: str, candidates: Iterable[str]) -> list[str]:
+        """The candidates that may have been meant by ``name``; none where too many were compared before."""
+        known = list(candidates)
+        self._compared += len(known)
+        return suggest(name, known) if self._compared <= MOST_COMPARED else []
+
+    def did_you_mean(self, name: str, candidates: Iterable[str]) -> str | None:
+        """The question for a help line, where a candidate is close."""
+        return question(self.close_to(name, candidates))
 
     def _add(
         self,
@@ -89,6 +109,7 @@ class Reporter:
         help: str | None,
         fix: Fix | None,
     ) -> None:
+        self._errors += severity == "error"
         if (code, span, message) in self._told:
             return  # two declarations share what is wrong there: a module and one that is made from it
         self._told.add((code, span, message))

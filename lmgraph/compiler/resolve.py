@@ -145,26 +145,26 @@ class Names:
 
     def find(self, name: str, at: Span, kind: type[_Wanted]) -> _Wanted | None:
         """The declaration of that kind, or None after reporting an unknown name or one of another kind."""
-        found = self._find(name, at, kind)
+        found = self._find(name, at, _KINDS[kind], kind)
         return found if isinstance(found, kind) else None
 
     def find_module(self, name: str, at: Span) -> tree.Module | tree.Instance | None:
         """As ``find``, for a module, made from another one or not."""
-        found = self._find(name, at, tree.Module, tree.Instance)
+        found = self._find(name, at, _KINDS[tree.Module], tree.Module, tree.Instance)
         return found if isinstance(found, tree.Module | tree.Instance) else None
 
     def find_callable(self, name: str, at: Span) -> tree.Module | tree.Instance | tree.Flow | tree.Extern | None:
         """As ``find``, for what has a signature."""
-        found = self._find(name, at, tree.Module, tree.Instance, tree.Flow, tree.Extern)
+        wanted = "a module, flow, tool, retriever or fn"
+        found = self._find(name, at, wanted, tree.Module, tree.Instance, tree.Flow, tree.Extern)
         return found if isinstance(found, tree.Module | tree.Instance | tree.Flow | tree.Extern) else None
 
-    def _find(self, name: str, at: Span, *kinds: type) -> Named | None:
+    def _find(self, name: str, at: Span, wanted: str, *kinds: type) -> Named | None:
         found = self.get(name, at)
         if isinstance(found, kinds):
             return found
         if found is None and self.is_silent(name, at):
             return None
-        wanted = "a module, flow, tool, retriever or fn" if len(kinds) > 2 else _KINDS[kinds[0]]
         if found is None:
             if self.report_elsewhere(name, at, *kinds):
                 return None

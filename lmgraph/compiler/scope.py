@@ -114,9 +114,13 @@ def proves_not_null(condition: tree.Expression, outcome: bool) -> frozenset[Path
     """The paths that cannot be null where ``condition`` came out as ``outcome``."""
     match condition:
         case tree.Comparison(operands=(left, right), operators=("!=" | "==" as operator,)):
-            compared = right if is_null(left) else left if is_null(right) else None
-            path = path_of(compared) if compared is not None else None
-            return frozenset([path]) if path and (operator == "!=") == outcome else frozenset()
+            for side, other in ((left, right), (right, left)):
+                path = path_of(side)
+                if path and isinstance(other, tree.Constant):
+                    # Equal to a text or number, or not equal to null.
+                    wanted = "!=" if other.value is None else "=="
+                    return frozenset([path]) if (operator == wanted) == outcome else frozenset()
+            return frozenset()
         case tree.Unary(operator="not", operand=operand):
             return proves_not_null(operand, not outcome)
         case tree.Binary(operator="and" | "or" as operator, left=left, right=right) if (operator == "and") == outcome:
@@ -126,7 +130,3 @@ def proves_not_null(condition: tree.Expression, outcome: bool) -> frozenset[Path
             return proves_not_null(left, outcome) & proves_not_null(right, outcome)
         case _:
             return frozenset()
-
-
-def is_null(expression: tree.Expression) -> bool:
-    return isinstance(expression, tree.Constant) and expression.value is None

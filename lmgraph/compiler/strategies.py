@@ -33,6 +33,9 @@ FINISH = "finish"
 
 DEFAULT_STEPS = 6
 MOST_STEPS = 1_000
+MOST_TOOLS = 32
+"""The choice of a tool nests one branch a tool."""
+
 DEFAULT_SAMPLES = 4
 MOST_SAMPLES = 1_000
 SAMPLING_TEMPERATURE = 0.7
@@ -124,6 +127,11 @@ def _react(
             f"module `{spec.name}` has the strategy `react` and names no tools",
             help="add `tools: [search]`, with the names of declared tools, retrievers or fns",
         )
+    if value is not None and len(tools) > MOST_TOOLS:
+        reporter.error(
+            "E0312", value.span, f"a module may have {MOST_TOOLS} tools; this one names {len(tools)}",
+            help="give some of them to a module of their own",
+        )  # fmt: skip
     steps = settings.integer("max_steps", 1, MOST_STEPS)
     return replace(
         spec, tools=tuple(tools) or spec.tools, max_steps=steps or spec.max_steps or DEFAULT_STEPS

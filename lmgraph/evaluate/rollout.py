@@ -58,8 +58,9 @@ async def rollouts(
 ) -> list[Rollout]:
     """``plan.samples`` rollouts of each example, in the order of examples and samples whatever finished first.
 
-    Raises: DataError where a metric fails and the plan keeps no such rollout; BudgetExhausted; ConfigError before the first call where the flow may call a
-    tool and the plan refuses it; what else Runtime.run raises. The rest is in the traces.
+    Raises: DataError where a metric fails and the plan keeps no such rollout; BudgetExhausted; ConfigError before the
+    first call where the flow may call a tool and the plan refuses it; what else Runtime.run raises. The rest is in the
+    traces.
     """
     jobs = [(example, index) for example in examples for index in range(plan.samples)]
     results: list[Rollout | None] = [None] * len(jobs)

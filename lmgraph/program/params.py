@@ -158,14 +158,21 @@ def interface_hash(module: ModuleSpec) -> str:
 
 
 def behaviour_hash(module: ModuleSpec) -> str:
-    """The author's instruction, field descriptions, field order and strategy."""
+    """What the author says of the step beside its interface: instruction, field descriptions, constraints and order,
+    strategy with its settings, checks."""
     return _digest(
         {
             "instruction": module.instruction,
-            "fields": [[field.name, field.description] for field in (*module.inputs, *module.outputs)],
-            "strategy": module.strategy,
+            "fields": [
+                [field.name, field.description, field.constraint.text if field.constraint else None]
+                for field in (*module.inputs, *module.outputs)
+            ],
+            "strategy": [
+                module.strategy, module.reasons, module.samples, module.select, module.tools, module.max_steps
+            ],
+            "checks": [[check.message, check.required, repr(check.condition)] for check in module.checks],
         }
-    )
+    )  # fmt: skip
 
 
 def _interface(field: Field) -> str:

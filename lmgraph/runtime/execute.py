@@ -14,11 +14,9 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from lmgraph.program.expressions import NoValue
 from lmgraph.runtime.plan import (
     FlowPlan,
     InPlace,
-    Planned,
     PlannedCall,
     PlannedCatch,
     PlannedCheck,
@@ -29,9 +27,9 @@ from lmgraph.runtime.plan import (
     PlannedLoop,
     PlannedMap,
     PlannedNode,
-    PlannedOperand,
     RegionPlan,
 )
+from lmgraph.runtime.scope import arguments, evaluate, store
 from lmgraph.runtime.trace import CheckRecord, Failure
 
 CallFunction: TypeAlias = Callable[[PlannedCall, str, Mapping[str, Any]], Awaitable[Any]]
@@ -67,6 +65,10 @@ async def execute(
     return await execution.flow(plan, scope, plan.name)
 
 
+_LEFT_OUT = object()
+"""Stands for an element that the map's condition leaves out."""
+
+
 class _Execution:
     def __init__(
         self, call: CallFunction, checked: Callable[[CheckRecord], None], *, one_at_a_time: bool = False
@@ -93,7 +95,7 @@ class _Execution:
             ended = await self._dataflow(plan, scope, key)
         if ended is not None:
             return ended
-        return [_evaluate(result, scope, key, key) for result in plan.results]
+        return [evaluate(result, scope, key, key) for result in plan.results]
 
     async def _in_order(self, plan: RegionPlan, scope: dict[str, Any], key: str) -> Left | Failure | None:
         failed: Failure | None = None
@@ -113,7 +115,7 @@ class _Execution:
                 failed = failed or value
                 if node.leaves:
                     return failed
-            _store(scope, node, value)
+            store(scope, node, value)
         return failed
 
     async def _dataflow(self, plan: RegionPlan, scope: dict[str, Any], key: str) -> Left | Failure | None:
@@ -131,7 +133,7 @@ class _Execution:
             if type(value) is Left:
                 left, end = value, index
             elif index <= end:
-                _store(scope, node, value)
+                store(scope, node, value)
             if type(value) is Failure and node.strict:
                 if index < failed_at:
                     failed_at, failed = index, value
@@ -168,22 +170,22 @@ class _Execution:
     def _in_place(self, node: InPlace, scope: dict[str, Any], key: str) -> Any:
         match node:
             case PlannedExpr(value=value):
-                return _evaluate(value, scope, node.id, key, node.local)
+                return evaluate(value, scope, node.id, key, node.local)
             case PlannedCheck():
                 return self._check(node, scope, key)
             case PlannedExit(condition=condition):
-                leaving = True if condition is None else _evaluate(condition, scope, node.id, key, node.local)
+                leaving = True if condition is None else evaluate(condition, scope, node.id, key, node.local)
                 if leaving is False or type(leaving) is Failure:
                     return leaving or ()
-                return Left(node.target, [_evaluate(one, scope, node.id, key, node.local) for one in node.results])
+                return Left(node.target, [evaluate(one, scope, node.id, key, node.local) for one in node.results])
 
     def _check(self, node: PlannedCheck, scope: dict[str, Any], key: str) -> Any:
-        holds = _evaluate(node.condition, scope, node.id, key, node.local)
+        holds = evaluate(node.condition, scope, node.id, key, node.local)
         failed = type(holds) is Failure
         call_key = f"{key}/{node.local}"
         values: tuple[tuple[str, Any], ...] = ()
         if holds is False:
-            found = [(path.name, _evaluate(path, scope, node.id, key, node.local)) for path in node.paths]
+            found = [(path.name, evaluate(path, scope, node.id, key, node.local)) for path in node.paths]
             values = tuple((text, value) for text, value in found if type(value) is not Failure)
         passed = None if failed else bool(holds)
         self._checked(CheckRecord(node.id, call_key, node.kind, node.message, passed, values))
@@ -210,23 +212,23 @@ class _Execution:
 
     async def _leaf(self, node: PlannedCall, scope: dict[str, Any], key: str) -> Any:
         key = f"{key}/{node.local}"
-        inputs = _arguments(node.arguments, scope, node.id, key)
+        inputs = arguments(node.arguments, scope, node.id, key)
         return inputs if isinstance(inputs, Failure) else await self._call(node, key, inputs)
 
     async def _flow_call(self, node: PlannedFlow, scope: dict[str, Any], key: str) -> Any:
-        inputs = _arguments(node.arguments, scope, node.id, key)
+        inputs = arguments(node.arguments, scope, node.id, key)
         if isinstance(inputs, Failure):
             return inputs
         return await self.flow(node.flow, {value: inputs[name] for name, value in node.flow.parameters}, key)
 
     async def _if(self, node: PlannedIf, scope: dict[str, Any], key: str) -> Outcome:
-        holds = _evaluate(node.condition, scope, node.id, key, node.local)
+        holds = evaluate(node.condition, scope, node.id, key, node.local)
         if type(holds) is Failure:
             return holds
         return await self.region(node.then if holds else node.otherwise, scope, key)
 
     async def _loop(self, node: PlannedLoop, scope: dict[str, Any], key: str) -> Outcome:
-        values = [_evaluate(one, scope, node.id, key) for one in node.initial]
+        values = [evaluate(one, scope, node.id, key) for one in node.initial]
         for index in range(node.limit):
             if node.index is not None:
                 scope[node.index] = index
@@ -248,7 +250,7 @@ class _Execution:
         return await self._single(node.fallback, scope, key)
 
     async def _map(self, node: PlannedMap, scope: dict[str, Any], key: str) -> Any:
-        items = _evaluate(node.items, scope, node.id, key)
+        items = evaluate(node.items, scope, node.id, key)
         if type(items) is Failure:
             return items
         bodies = (self._element(node, scope, item, f"{key}[{index}]") for index, item in enumerate(items))
@@ -271,64 +273,6 @@ class _Execution:
         """The one value of a region that control does not leave."""
         outcome = await self.region(plan, scope, key)
         return outcome[0] if isinstance(outcome, list) else outcome
-
-
-# -- values ----------------------------------------------------------------------------------------------------------
-
-_LEFT_OUT = object()
-"""Stands for an element that the map's condition leaves out."""
-
-
-class _Poisoned(Exception):
-    """An expression read a value that failed."""
-
-    def __init__(self, failure: Failure) -> None:
-        self.failure = failure
-
-
-class _Guarded(dict[str, Any]):
-    """A scope in which reading a failed value raises."""
-
-    def __getitem__(self, name: str) -> Any:
-        value = super().__getitem__(name)
-        if type(value) is Failure:
-            raise _Poisoned(value)
-        return value
-
-
-def _evaluate(operand: PlannedOperand, scope: Mapping[str, Any], node: str, key: str, local: str = "") -> Any:
-    """The operand's value, the Failure that it read, or a Failure of its own under ``key/local``."""
-    for value_id in operand.reads:
-        if type(scope[value_id]) is Failure:
-            scope = _Guarded(scope)  # a side that is not chosen is not read: slower, and only where something failed
-            break
-    try:
-        return operand.evaluate(scope)
-    except NoValue as problem:
-        return Failure("value", str(problem), node, f"{key}/{local}" if local else key)
-    except _Poisoned as poison:
-        return poison.failure
-
-
-def _arguments(
-    operands: Sequence[PlannedOperand], scope: Mapping[str, Any], node: str, key: str
-) -> dict[str, Any] | Failure:
-    inputs = {}
-    for operand in operands:
-        value = _evaluate(operand, scope, node, key)
-        if type(value) is Failure:
-            return value
-        inputs[operand.name] = value
-    return inputs
-
-
-def _store(scope: dict[str, Any], node: Planned, value: Any) -> None:
-    if node.gives is None:
-        scope[node.id] = value
-    elif type(value) is Failure:
-        scope.update(dict.fromkeys(node.gives, value))
-    elif node.gives:
-        scope.update(zip(node.gives, value, strict=True))
 
 
 async def _gather(coroutines: list[Coroutine[Any, Any, Any]]) -> list[Any]:

@@ -21,19 +21,15 @@ _CALL_COLUMNS = (
 
 
 def call_row(run_id: str, call: Call, *, judged: bool = False) -> tuple[Any, ...]:
-    special = {
-        "run_id": run_id,
-        "judged": judged,
-        "prompt_ids": _blob("i", call.prompt_ids),
-        "completion_ids": _blob("i", call.completion_ids),
-        "logprobs": _blob("d", call.logprobs),
-        "inputs": as_json(call.inputs),
-        "outputs": as_json(call.outputs),
-        "failure": failure_text(call.failure),
-        "checks": json.dumps([asdict(check) for check in call.checks]),
-        "text": call.text.encode("utf-8", "replace").decode(),
-    }
-    return tuple(special[name] if name in special else getattr(call, name) for name in _CALL_COLUMNS)
+    """In the order of _CALL_COLUMNS."""
+    return (
+        run_id, judged, call.call_key, call.retry, call.attempt, call.node, call.module, call.lm, call.engine,
+        call.model, call.adapter, call.template, _blob("i", call.prompt_ids), _blob("i", call.completion_ids),
+        _blob("d", call.logprobs), call.temperature, call.seed, call.constrained, call.finish_reason,
+        call.text.encode("utf-8", "replace").decode(), as_json(call.inputs), as_json(call.outputs),
+        failure_text(call.failure), json.dumps([asdict(check) for check in call.checks]) if call.checks else "[]",
+        call.cached_tokens, call.started, call.seconds, call.queue_seconds, call.prefill_seconds, call.decode_seconds,
+    )  # fmt: skip
 
 
 def read_call(row: sqlite3.Row) -> Call:

@@ -91,16 +91,17 @@ E05: tuple[CodeInfo, ...] = (
     CodeInfo(
         "E0504",
         "Python function is missing",
-        'A reference such as `py "metrics:exact"` names a file of the program\'s folder and a function in it that '
-        "takes as many values as it is given. The file is read and never imported by the compiler.",
+        'A reference such as `py "metrics:exact"` names a file of the program\'s folder and a function in it. The file '
+        "is read and never imported by the compiler.",
         _ROW + _ANSWER + 'metric exact(gold: Row, pred: Answer.out) -> float = py "metrics:exakt"',
         (("metrics.py", "def exact(gold, pred):\n    return float(gold.answer == pred.answer)\n"),),
     ),
     CodeInfo(
         "E0505",
         "Python disagrees with its declaration",
-        "What a tool, retriever or fn declares is what its Python function takes, by these names, and gives back. The "
-        "annotations of the function are read from its source and compared; the function is never imported for it.",
+        "What a tool, retriever or fn declares is what its Python function takes, by these names, and gives back; the "
+        "function of a metric takes two values, the row and what the flow gave back, and is not async. Parameters and "
+        "annotations are read from the source and compared; the function is never imported for it.",
         'fn size(text: str) -> int = py "texts:size"',
         (("texts.py", "def size(text: list[str]) -> int:\n    return len(text)\n"),),
     ),
@@ -136,7 +137,8 @@ W: tuple[CodeInfo, ...] = (
     CodeInfo(
         "W0005",
         "data file is not there",
-        "The file of a dataset is missing. The program compiles and runs; scoring and optimizing need the rows.",
+        "The file of a dataset is missing, or one that a Python reference says it reads. The program compiles and "
+        "runs; scoring and optimizing need the rows.",
         _ROW + _DATA.strip(),
     ),
     CodeInfo(

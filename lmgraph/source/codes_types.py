@@ -149,7 +149,8 @@ E03: tuple[CodeInfo, ...] = (
     CodeInfo(
         "E0320",
         "constraint that cannot hold",
-        "A `where` constraint must leave at least one value of the field's type, and a default must meet it.",
+        "A `where` constraint must leave at least one value of the field's type, and a default or a value that is "
+        "written out must meet it.",
         "record R { share: float where it > 1 and it < 0 }",
     ),
     CodeInfo(

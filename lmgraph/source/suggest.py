@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 def suggest(name: str, candidates: Iterable[str], limit: int = 3) -> list[str]:
@@ -37,6 +37,13 @@ def distance(left: str, right: str, most: int) -> int:
     Returns:
         The distance, or ``most + 1`` for anything farther.
     """
+    # What both begin or end with costs nothing.
+    start = next((at for at, (one, other) in enumerate(zip(left, right, strict=False)) if one != other), None)
+    if start is None:
+        return min(abs(len(left) - len(right)), most + 1)
+    left, right = left[start:], right[start:]
+    while left and right and left[-1] == right[-1]:
+        left, right = left[:-1], right[:-1]
     before_last: list[int] = []
     last = list(range(len(right) + 1))
     for row, left_char in enumerate(left, start=1):
@@ -56,7 +63,12 @@ def distance(left: str, right: str, most: int) -> int:
 
 def did_you_mean(name: str, candidates: Iterable[str]) -> str | None:
     """The words for a help line, such as "did you mean `claim` or `claims`?", or None where nothing is close."""
-    close = [f"`{candidate}`" for candidate in suggest(name, candidates)]
+    return question(suggest(name, candidates))
+
+
+def question(names: Sequence[str]) -> str | None:
+    """The words of a help line that asks whether one of the names was meant; None where there is none."""
+    close = [f"`{name}`" for name in names]
     if not close:
         return None
     if len(close) == 1:

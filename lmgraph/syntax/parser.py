@@ -167,7 +167,9 @@ def _first_too_deep(declaration: tree.Declaration) -> Span | None:
         if depth > MAX_DEPTH:
             span: Span = node.span
             return span
-        stack.extend((getattr(node, name), depth + 1) for name in names)
+        # A chain of comparisons is one node here, and becomes a chain of nodes, as one of `+` is already.
+        inner = depth + (len(node.operators) if type(node) is tree.Comparison else 1)
+        stack.extend((getattr(node, name), inner) for name in names)
     return None
 
 

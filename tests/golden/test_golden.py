@@ -122,7 +122,7 @@ def run_text(program: Program) -> str:
 
 def _test_text(graph: Graph, test: TestSpec) -> str:
     """A test as the flow that it is, and its stubs."""
-    alone = replace(graph, name=test.title, flows=(test.flow,), entry=None, datasets=(), metrics=(), objectives=())
+    alone = replace(graph, flows=(*graph.flows, test.flow), datasets=(), metrics=(), objectives=(), moved=())
     shown = to_text(alone)
     stubs = [f"  stub {stub.target}: {len(stub.answers)} answers\n" for stub in test.stubs]
     return f'test "{test.title}"\n{"".join(stubs)}{shown[shown.index(f"flow {test.flow.name}") :]}'

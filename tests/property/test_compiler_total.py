@@ -12,6 +12,7 @@ from lmgraph.compiler.compile import compile_source
 from lmgraph.graph.dump import dump, load
 from lmgraph.source import Source
 from lmgraph.source.render import render
+from support.programs import random_program
 
 FOLDER = Path(__file__).parents[1]
 SAMPLES = sorted((FOLDER / "data" / "samples").glob("*.lmg"))
@@ -20,7 +21,8 @@ GOLDEN = [
     for file in sorted((FOLDER / "golden").glob("*.md"))
     for program in re.findall(r"^```lmg\n(.*?)^```$", file.read_text("utf-8"), re.MULTILINE | re.DOTALL)
 ]
-PROGRAMS = [file.read_text("utf-8") for file in SAMPLES] + GOLDEN
+GENERATED = [random_program(seed) for seed in range(8)]
+PROGRAMS = [file.read_text("utf-8") for file in SAMPLES] + GOLDEN + GENERATED
 TOKENS = [tokens for program in PROGRAMS if (tokens := re.findall(r'"[^"\n]*"|\w+|\s+|#[^\n]*|.', program))]
 VOCABULARY = sorted(
     {token for tokens in TOKENS for token in tokens if not token.isspace() and not token.startswith("#")}
@@ -46,9 +48,10 @@ def mutated(draw: st.DrawFn) -> str:
     return "".join(tokens)
 
 
-@given(mutated())
-def test_a_mutated_program_has_a_graph_or_diagnostics(text: str) -> None:
-    compilation = compile_source(Source("program.lmg", text), root=FOLDER / "data" / "samples")
+# In no folder, Python references are not looked into, so that more programs come as far as a graph.
+@given(mutated(), st.sampled_from([None, FOLDER / "data" / "samples"]))
+def test_a_mutated_program_has_a_graph_or_diagnostics(text: str, root: Path | None) -> None:
+    compilation = compile_source(Source("program.lmg", text), root=root)
     errors = [one for one in compilation.diagnostics if one.severity == "error"]
     assert (compilation.graph is None) == bool(errors)
     for one in compilation.diagnostics:

@@ -229,3 +229,4 @@ def test_the_paper_preset_gives_way_to_options() -> None:
     assert (config.grouping, config.ragged, config.baseline, config.scale) == ("paper", "fill", "mean", "group")
     assert (config.samples, config.temperature, config.learning_rate, config.alpha) == (12, 0.6, 1e-5, 8)
     assert MmgrpoConfig.model_validate(config.model_dump(mode="json")) == config
+    assert MmgrpoConfig.model_validate({"preset": "paper", "samples": 4}).group_size == 4

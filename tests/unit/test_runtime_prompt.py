@@ -157,9 +157,9 @@ KIND = EnumType("Kind", (EnumMember("a", "a", "the first"), EnumMember("b", "b")
         (
             RecordType(
                 "R",
-                (Field("kinds", ListType(KIND), "all of them"), Field("inner", RecordType("I", (Field("n", INT),)))),
+                (Field("kinds", ListType(KIND), "all"), Field("inner", RecordType("I", (Field("n", INT),)))),
             ),
-            'an object with "kinds" (all of them; a list, each one of: a (the first); b), "inner" (an object with "n" (int))',
+            'an object with "kinds" (all; a list, each one of: a (the first); b), "inner" (an object with "n" (int))',
         ),
         (RecordType("Empty", ()), "an empty object"),
     ],

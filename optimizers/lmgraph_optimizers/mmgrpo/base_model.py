@@ -60,6 +60,7 @@ class BaseModel:
         """Add ``name``, from the PEFT folder ``start`` or new, which changes nothing. Returns its parameters by their
         names without the adapter's. Raises: OptimizeError if the model has no layer for it."""
         config = self._config
+        lora: Any
         if start is None:
             lora = LoraConfig(
                 r=config.rank, lora_alpha=config.alpha, lora_dropout=0.0, target_modules="all-linear",

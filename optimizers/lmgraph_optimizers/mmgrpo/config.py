@@ -104,4 +104,7 @@ class MmgrpoConfig(OptimizerConfig):
     def _apply_preset(cls, given: Any) -> Any:
         if not isinstance(given, dict):
             return given
-        return {**PRESETS.get(given.get("preset", "none"), {}), **given}
+        preset = PRESETS.get(given.get("preset", "none"), {})
+        if preset and "samples" in given:  # a group is kept as large as it was sampled
+            preset = {**preset, "group_size": given["samples"]}
+        return {**preset, **given}

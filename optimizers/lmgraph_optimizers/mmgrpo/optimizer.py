@@ -20,10 +20,14 @@ class MultiModuleGRPO:
 
     name: ClassVar[str] = "mmgrpo"
     Config: ClassVar[type[MmgrpoConfig]] = MmgrpoConfig
-    trains_weights: ClassVar[bool] = True
 
     def __init__(self, config: MmgrpoConfig) -> None:
         self.config = config
+
+    @property
+    def trains_weights(self) -> bool:
+        """Whether it trains on free samples, so that a study compares its programs under strict decoding."""
+        return self.config.decoding == "strict"
 
     async def optimize(self, program: Program, task: Task, lab: Lab) -> OptimizeResult:
         modules = tuple(name for name in program.graph.modules_of(task.flow) if task.allows(program, name, "weights"))
