@@ -13,7 +13,7 @@ from lmgraph.compiler.files import ProgramFiles
 from lmgraph.compiler.flow_calls import note_effects, refuse_recursion
 from lmgraph.compiler.flows import check_flow
 from lmgraph.compiler.imports import Closure
-from lmgraph.compiler.metrics import MetricTypes, check_metric, runs_alone
+from lmgraph.compiler.metrics import MetricTypes, check_metric
 from lmgraph.compiler.modules import Modules, read_lm
 from lmgraph.compiler.objectives import read_objective
 from lmgraph.compiler.program_tests import check_tests
@@ -92,8 +92,6 @@ def check_program(
     ]
     tests = tuple(one for one in closure.root.file.declarations if isinstance(one, tree.Test))
     check_tests(tests, declarations, reporter, facts)
-    first = next(names.every(tree.Module, root_only=True), None)
-    alone = first if first is not None and runs_alone(first, declarations) else None
     callables: list[HasSignature] = [*declared_modules, *flows, *names.every(tree.Extern)]
     return CheckedProgram(
         enums=tuple(one for one in enums if isinstance(one, EnumType)),
@@ -104,7 +102,7 @@ def check_program(
         signatures={one.name.text: declarations.signature(one) for one in callables},
         flows=tuple(CheckedFlow(one, declarations.signature(one)) for one in flows),
         root_flows=tuple(one.name.text for one in flows if one.name.span.file == names.root),
-        lone_module=declarations.signature(alone) if alone is not None else None,
+        lone_module=declarations.signature(names.alone) if names.alone is not None else None,
         datasets=tuple(one for one in datasets if one is not None),
         metrics=tuple(
             CheckedMetric(one, types) for one in names.every(tree.Metric) if (types := metrics[one.name.text])

@@ -60,7 +60,7 @@ def compile_source(source: Source, *, root: Path | None) -> Compilation:
     if parsed.tree is None or not parsed.ok:
         return Compilation(None, tuple(in_source_order(parsed.diagnostics)), {source.name: source}, {})
     reporter, facts = Reporter(), Facts()
-    files = ProgramFiles(root, reporter)
+    files = ProgramFiles(root, reporter, source.name)
     closure = load_closure(source, parsed.tree, files, reporter)
     sources = {source.name: source, **files.read}
     declarations = Declarations(Names(closure, reporter), files, reporter, sources)

@@ -51,6 +51,7 @@ class Declarations:
         self._reporter = reporter
         self._types: dict[str, Type] = {}
         self._signatures: dict[str, SignatureTypes] = {}
+        self._labels: dict[str, dict[str, str]] = {}
         self._open: set[str] = set()
         self._sizes = Sizes(reporter)
         self._bases: dict[int, tree.Module | None] = {}
@@ -100,11 +101,17 @@ class Declarations:
         enum = self.enum(found) if found else UNKNOWN
         if not isinstance(enum, EnumType):
             return None
-        label = next((one.label for one in enum.members if one.name == node.name.text), None)
+        label = self.labels(enum).get(node.name.text)
         if label is None:
             unknown_member(enum, node.name.text, node.name.span, self._reporter, found.name.span if found else None)
             return None
         return enum, label
+
+    def labels(self, enum: EnumType) -> dict[str, str]:
+        """The label of each member by its name: an enum may have a member a line of a long file."""
+        if enum.name not in self._labels:
+            self._labels[enum.name] = {member.name: member.label for member in enum.members}
+        return self._labels[enum.name]
 
     def outputs(self, owner: tree.Identifier) -> Type:
         """`M.out`: the record of what the module, flow or Python reference gives back."""

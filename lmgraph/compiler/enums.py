@@ -95,7 +95,8 @@ def _from_file(
         places[label] = span
         members.append(EnumMember(_free(slug(label) or f"label_{number}", names), label))
     if not members:
-        reporter.error("E0503", source.path.span, f"`{text.name}` holds no label", help="write one label a line")
+        path = source.path
+        reporter.error("E0503", path.span, f"`{path.value}` holds no label", help="write one label a line")
         return None
     return EnumType(declaration.name.text, tuple(members))
 

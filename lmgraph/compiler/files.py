@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 
 from lmgraph.compiler.reporter import Reporter
 from lmgraph.source.text import Source
@@ -13,10 +13,14 @@ MOST_BYTES = 4_000_000
 
 
 class ProgramFiles:
-    """The files of one program. ``read`` sources are kept, so that diagnostics can show their lines."""
+    """The files of one program. ``read`` sources are kept, so that diagnostics can show their lines.
 
-    def __init__(self, root: Path | None, reporter: Reporter) -> None:
+    ``program`` is what messages call the program's own file: its other files are called by the same folder.
+    """
+
+    def __init__(self, root: Path | None, reporter: Reporter, program: str = "") -> None:
         self.root = root
+        self._folder = PurePath(program).parent
         self._reporter = reporter
         self.read: dict[str, Source] = {}
 
@@ -39,6 +43,10 @@ class ProgramFiles:
             return None
         return str(parts)
 
+    def shown(self, relative: str) -> str:
+        """What messages call the file."""
+        return str(self._folder / relative)
+
     def exists(self, relative: str) -> bool:
         """Whether the file is there; True where the program has no folder, so that nothing is claimed."""
         return self.root is None or is_file(self.root / relative)
@@ -57,8 +65,8 @@ class ProgramFiles:
                 if len(data) > MOST_BYTES:
                     problem = f"`{relative}` is larger than {MOST_BYTES:,} bytes"
                 else:
-                    source = Source(relative, data.decode("utf-8-sig"), self.root / relative)
-                    self.read[relative] = source
+                    source = Source(self.shown(relative), data.decode("utf-8-sig"), self.root / relative)
+                    self.read[source.name] = source
                     return source
             except OSError as error:
                 problem = f"`{relative}` cannot be read: {error.strerror or 'unknown reason'}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from lmgraph.compiler.facts import Facts, SignatureTypes
-from lmgraph.compiler.reporter import Reporter
+from lmgraph.compiler.reporter import Reporter, circle_of
 from lmgraph.source.diagnostic import Label
 from lmgraph.syntax import tree
 from lmgraph.syntax.tree_walk import walk
@@ -30,27 +30,29 @@ def refuse_recursion(flows: Sequence[tree.Flow], facts: Facts, reporter: Reporte
     }
     declared = {flow.name.text: flow.name.span for flow in flows}
     done: set[str] = set()
-    for start in calls:
-        chain = {} if start in done else {start: iter(calls[start])}
-        while chain:
-            name = next(reversed(chain))
-            callee, place = next(chain[name], (name, None))
-            if place is None:
-                del chain[name]
-                done.add(name)
-            elif callee in chain:
-                names = list(chain)
-                circle = " → ".join(f"`{one}`" for one in (*names[names.index(callee) :], callee))
-                itself = f"`{name}` would call itself"
+    for flow in flows:
+        # The chain of calls that leads to the flow looked at, with what each of its flows still has to call.
+        chain = [flow.name.text]
+        waiting = [iter(calls[flow.name.text])] if flow.name.text not in done else []
+        while waiting:
+            name, place = next(waiting[-1], (None, None))
+            if name is None or place is None:
+                waiting.pop()
+                done.add(chain.pop())
+            elif name in chain:
+                circle = circle_of([*chain[chain.index(name) :], name])
                 reporter.error(
                     "E0205",
                     place,
-                    itself if name == callee else f"these flows would call each other: {circle}",
-                    secondary=[Label(declared[callee], f"`{callee}` is declared here")],
+                    f"`{name}` would call itself"
+                    if name == chain[-1]
+                    else f"these flows would call each other: {circle}",
+                    secondary=[Label(declared[name], f"`{name}` is declared here")],
                     help="use a loop with a bound: `repeat max 4 { … }`",
                 )
-            elif callee in calls and callee not in done:
-                chain[callee] = iter(calls[callee])
+            elif name not in done and name in calls:
+                chain.append(name)
+                waiting.append(iter(calls[name]))
 
 
 def note_effects(flows: Sequence[tree.Flow], facts: Facts) -> None:

@@ -7,13 +7,16 @@ so that a name means one thing in the graph.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import PurePath
 
 from lmgraph.compiler.files import ProgramFiles
-from lmgraph.compiler.reporter import Reporter, some
+from lmgraph.compiler.reporter import Reporter, circle_of, some
 from lmgraph.source.diagnostic import Label
 from lmgraph.source.text import Source
 from lmgraph.syntax import tree
 from lmgraph.syntax.parser import parse
+
+MOST_FILES_DEEP = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +27,8 @@ class Unit:
     file: tree.File
     imports: tuple[tuple[tree.Import, str | None], ...]
     """Each import of the file with the name of the file it reads; None where that was reported."""
+    path: str
+    """As an import names the file."""
 
 
 @dataclass(slots=True)
@@ -40,7 +45,7 @@ class Closure:
 def load_closure(source: Source, file: tree.File, files: ProgramFiles, reporter: Reporter) -> Closure:
     """Every file that the root imports, directly or not. Files that cannot be read or parsed are reported."""
     loader = _Loader(source, files, reporter)
-    loader.add(source, file, ())
+    loader.add(source, file, (), PurePath(source.name).name)
     closure = Closure()
     # A file is finished after what it imports; the root comes first, so that its problems are told first.
     for name in [source.name, *(name for name in loader.units if name != source.name)]:
@@ -56,19 +61,19 @@ class _Loader:
         self._reporter = reporter
         self._broken: set[str] = set()
 
-    def add(self, source: Source, file: tree.File, open_files: tuple[str, ...]) -> None:
+    def add(self, source: Source, file: tree.File, open_files: tuple[str, ...], path: str) -> None:
         chain = (*open_files, source.name)
         imports = tuple((one, self._target(one, chain)) for one in file.declarations if isinstance(one, tree.Import))
-        self.units[source.name] = Unit(source, file, imports)
+        self.units[source.name] = Unit(source, file, imports, path)
 
     def _target(self, node: tree.Import, chain: tuple[str, ...]) -> str | None:
         """The name of the imported file, read if it was not yet."""
         relative = self._files.relative(node.path)
         if relative is None:
             return None
-        name = self._root.name if self._is_root(relative) else relative
+        name = self._root.name if self._is_root(relative) else self._files.shown(relative)
         if name in chain:
-            circle = " → ".join(f"`{one}`" for one in (*chain[chain.index(name) :], name))
+            circle = circle_of([*chain[chain.index(name) :], name])
             self._reporter.error(
                 "E0207",
                 node.path.span,
@@ -78,6 +83,15 @@ class _Loader:
             return None
         if name in self._broken:
             return None
+        if len(chain) > MOST_FILES_DEEP:
+            self._broken.add(name)
+            self._reporter.error(
+                "E0108",
+                node.path.span,
+                f"imports nest more than {MOST_FILES_DEEP} files deep here",
+                help="import what is needed from the file that declares it",
+            )
+            return None
         if name not in self.units:
             source = self._files.text(node.path)
             parsed = parse(source) if source is not None else None
@@ -85,7 +99,7 @@ class _Loader:
                 self._broken.add(name)
                 self._reporter.add(parsed.diagnostics if parsed is not None else ())
                 return None
-            self.add(source, parsed.tree, chain)
+            self.add(source, parsed.tree, chain, relative)
         return name
 
     def _is_root(self, relative: str) -> bool:
@@ -119,7 +133,7 @@ def imported_names(
                 reporter.unknown(
                     "E0201",
                     item.name.span,
-                    f"`{target}` declares no `{item.name.text}`",
+                    f"`{node.path.value}` declares no `{item.name.text}`",
                     item.name.text,
                     there,
                     otherwise=f"it declares {some(there)}" if there else "it declares nothing to import",

@@ -127,11 +127,12 @@ def _metric_flow(
 ) -> tuple[tree.Flow | tree.Module, Literal["out", "trace"]] | None:
     names = declarations.names
     flows = names.of_kind(pred.type.span, tree.Flow)
-    flows += [one.name.text for one in names.every(tree.Module) if runs_alone(one, declarations)]
+    if names.alone is not None:
+        flows.append(names.alone.name.text)
     match pred.type:
         case tree.NamedType(path=(owner, tree.Identifier(text="out" | "trace" as reads))):
             found = names.get(owner.text, owner.span)
-            if isinstance(found, tree.Flow) or (isinstance(found, tree.Module) and runs_alone(found, declarations)):
+            if isinstance(found, tree.Flow) or (isinstance(found, tree.Module) and found is names.alone):
                 return found, "out" if reads == "out" else "trace"
             if found is not None:
                 reporter.error(
@@ -157,14 +158,6 @@ def _metric_flow(
                 help=f"write `{pred.name.text}: {flows[0]}.out`" if flows else "declare a flow to score",
             )
     return None
-
-
-def runs_alone(module: tree.Module, declarations: Declarations) -> bool:
-    """Whether the module is a program by itself: the only one of a file without a flow."""
-    names = declarations.names
-    at = module.name.span
-    mine = names.of_kind(at, tree.Module, tree.Instance) == [module.name.text]
-    return mine and not names.of_kind(at, tree.Flow) and at.file == names.root
 
 
 def _metric_result(declaration: tree.Metric, declarations: Declarations, reporter: Reporter) -> Type:

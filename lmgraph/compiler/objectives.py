@@ -8,7 +8,7 @@ from typing import get_args
 from lmgraph.compiler.blocks import Settings
 from lmgraph.compiler.datasets import check_rows_feed
 from lmgraph.compiler.declare import Declarations
-from lmgraph.compiler.metrics import MetricTypes, runs_alone
+from lmgraph.compiler.metrics import MetricTypes
 from lmgraph.compiler.reporter import Reporter, listed
 from lmgraph.graph.graph import Knob, ObjectiveSpec
 from lmgraph.graph.types import BOOL, RecordType
@@ -85,7 +85,7 @@ class _Reader:
         if node is None:
             return None
         found = self._declarations.names.get(node.name, node.span)
-        if isinstance(found, tree.Module) and runs_alone(found, self._declarations):
+        if isinstance(found, tree.Module) and found is self._declarations.names.alone:
             return found
         return self._declarations.names.find(node.name, node.span, tree.Flow)
 

@@ -229,7 +229,9 @@ def _check_constant(node: tree.Expression, other: Type, checker: Checker) -> boo
     if not isinstance(node, tree.Constant) or isinstance(node.value, bool):
         return False
     wanted, value = present(other), node.value
-    if isinstance(wanted, EnumType) and isinstance(value, str) and value not in wanted.labels:
+    if isinstance(wanted, EnumType) and isinstance(value, str):
+        if value in checker.declarations.labels(wanted).values():
+            return False
         _unknown_label(wanted, value, node.span, checker)
         return True
     if isinstance(wanted, LiteralType) and isinstance(value, str | int) and value not in wanted.values:

@@ -9,7 +9,7 @@ from lmgraph.source.diagnostic import Diagnostic, Fix, Label, Severity
 from lmgraph.source.suggest import question, suggest
 from lmgraph.source.text import Span
 
-MOST_COMPARED = 100_000
+MOST_COMPARED = 30_000
 """Names compared with mistyped ones, in all. A program with so many mistakes has one cause, and takes no longer."""
 
 
@@ -141,3 +141,11 @@ def some(names: Iterable[str], most: int = 6) -> str:
     if len(ordered) <= most:
         return listed(ordered)
     return f"{', '.join(f'`{name}`' for name in ordered[:most])} and {len(ordered) - most} more"
+
+
+def circle_of(names: Sequence[str], most: int = 6) -> str:
+    """"`a` → `b` → `a`", with a gap where it is long."""
+    quoted = [f"`{name}`" for name in names]
+    if len(quoted) > most:
+        quoted[most - 2 : -2] = ["…"]
+    return " → ".join(quoted)

@@ -6,7 +6,7 @@ A file sees what it declares and what it imports. A name whose import was report
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeAlias, TypeVar, cast
 
 from lmgraph.compiler.imports import Closure, imported_names
@@ -45,6 +45,14 @@ def kind_of(declaration: Named) -> str:
     return _KINDS[type(declaration)]
 
 
+def _by_kind(declared: Mapping[str, Named]) -> dict[type, list[tuple[int, str]]]:
+    """The names of each kind, with their numbers among all names."""
+    found: dict[type, list[tuple[int, str]]] = {}
+    for number, (name, declaration) in enumerate(declared.items()):
+        found.setdefault(type(declaration), []).append((number, name))
+    return found
+
+
 class Names:
     """The declarations of a program by name, and lookups that report what is wrong with a name."""
 
@@ -60,6 +68,7 @@ class Names:
                     own[name].setdefault(declaration.name.text, declaration)
                     self._declare(declaration)
         self._visible: dict[str, dict[str, Named]] = {}
+        self._paths = {name: unit.path for name, unit in closure.units.items()}
         self._silent: dict[str, set[str]] = {}
         for name, unit in closure.units.items():
             imported, self._silent[name] = imported_names(unit, own, reporter)
@@ -67,6 +76,16 @@ class Names:
             for local, (place, declaration) in imported.items():
                 self._check_free(local, place, own[name])
                 self._visible[name].setdefault(local, cast(Named, declaration))
+        self._declared_by_kind = _by_kind(self.declared)
+        self._visible_by_kind = {name: _by_kind(visible) for name, visible in self._visible.items()}
+        self.alone = self._lone_module()
+        """The module that is a program by itself: the only one of a file without a flow."""
+
+    def _lone_module(self) -> tree.Module | None:
+        callables = self._visible_by_kind[self.root]
+        found = [one for kind in (tree.Module, tree.Instance, tree.Flow) for one in callables.get(kind, ())]
+        only = self._visible[self.root][found[0][1]] if len(found) == 1 else None
+        return only if isinstance(only, tree.Module) and only.name.span.file == self.root else None
 
     def _declare(self, declaration: Named) -> None:
         name = declaration.name
@@ -118,14 +137,16 @@ class Names:
 
     def every(self, kind: type[_Wanted], *, root_only: bool = False) -> Iterator[_Wanted]:
         """The declarations of one kind, each name once, in source order, the root file's first."""
-        for declaration in self.declared.values():
-            if isinstance(declaration, kind) and (not root_only or declaration.name.span.file == self.root):
+        for _, name in self._declared_by_kind.get(kind, ()):
+            declaration = cast(_Wanted, self.declared[name])
+            if not root_only or declaration.name.span.file == self.root:
                 yield declaration
 
     def of_kind(self, at: Span, *kinds: type) -> list[str]:
         """Names of these kinds that the file of ``at`` sees."""
-        visible = self._visible.get(at.file, {})
-        return [name for name, declaration in visible.items() if isinstance(declaration, kinds)]
+        visible = self._visible_by_kind.get(at.file, {})
+        found = [pair for kind in kinds for pair in visible.get(kind, ())]
+        return [name for _, name in (sorted(found) if len(kinds) > 1 else found)]
 
     def report_elsewhere(self, name: str, at: Span, *kinds: type) -> bool:
         """Reports a name that another file of the program declares and this one does not import."""
@@ -139,7 +160,9 @@ class Names:
             at,
             f"`{name}` is declared in another file, and not imported here",
             secondary=[Label(found.name.span, f"declared here, as {kind_of(found)}")],
-            help="move it to a file that both import" if inside else f'write `from "{there}" import {name}`',
+            help="move it to a file that both import"
+            if inside
+            else f'write `from "{self._paths[there]}" import {name}`',
         )
         return True
 

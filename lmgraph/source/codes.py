@@ -67,7 +67,7 @@ _E01: tuple[CodeInfo, ...] = (
         "E0108",
         "nested too deeply",
         "Expressions, types and statements nest at most 128 levels deep, and an operator chain counts one level an "
-        "operator. Give an inner part a name of its own and use the name.",
+        "operator; imports nest at most 64 files deep. Give an inner part a name of its own and use the name.",
         "metric m(g: G, p: F.out) -> bool = ((((...))))",
     ),
     CodeInfo(

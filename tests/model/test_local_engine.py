@@ -62,6 +62,13 @@ def unshared(model_folder: Path) -> LocalEngine:
 
 
 @pytest.fixture(scope="module")
+def reference(model_folder: Path) -> Any:
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(model_folder, dtype=torch.float32).eval()
+
+
+@pytest.fixture(scope="module")
 def prompts(engine: LocalEngine) -> list[list[int]]:
     tokenizer = engine.tokenizer
     chats = [[ChatMessage("system", INSTRUCTION), ChatMessage("user", request)] for request in REQUESTS]
@@ -92,11 +99,9 @@ def test_the_tokenizer_splits_digits(engine: LocalEngine) -> None:
 
 
 async def test_greedy_equals_transformers_generate(
-    engine: LocalEngine, model_folder: Path, prompts: list[list[int]]
+    engine: LocalEngine, reference: Any, prompts: list[list[int]]
 ) -> None:
-    from transformers import AutoModelForCausalLM
-
-    reference: Any = AutoModelForCausalLM.from_pretrained(model_folder, dtype=torch.float32).eval()
+    assert engine.lean
     answers = await generate_all(engine, prompts, [SamplingParams(max_tokens=8)] * len(prompts))
     for prompt, answer in zip(prompts, answers, strict=True):
         ids = torch.tensor([prompt])
@@ -109,7 +114,7 @@ async def test_greedy_equals_transformers_generate(
 
 
 async def test_samples_and_their_logprobs_do_not_depend_on_the_batch(
-    engine: LocalEngine, model_folder: Path, prompts: list[list[int]]
+    engine: LocalEngine, reference: Any, prompts: list[list[int]]
 ) -> None:
     sampling = [
         SamplingParams(max_tokens=6, temperature=(0.7, 1.0)[index % 2], seed=index) for index in range(len(prompts))
@@ -119,7 +124,7 @@ async def test_samples_and_their_logprobs_do_not_depend_on_the_batch(
         (alone,) = await generate_all(engine, [prompt], [params])
         assert together[index].token_ids == alone.token_ids
         assert together[index].token_ids == together[index + len(prompts)].token_ids
-        expected = teacher_forced(engine.weights.model, prompt, alone.token_ids, params.temperature)
+        expected = teacher_forced(reference, prompt, alone.token_ids, params.temperature)
         assert together[index].logprobs == pytest.approx(expected, abs=1e-4)
 
 
@@ -170,3 +175,16 @@ async def test_adapter_logprobs_equal_peft(
         assert answer.logprobs == pytest.approx(teacher_forced(peft_model, prompt, answer.token_ids), abs=1e-4)
         assert answer.logprobs[0] != pytest.approx(other.logprobs[0], abs=1e-3)
     await engine.unload_adapter("test@v1")
+
+
+async def test_transformers_own_forward_pass_agrees(
+    engine: LocalEngine, model_folder: Path, prompts: list[list[int]]
+) -> None:
+    other = open_local_engine(MODEL, dtype="float32", lean=False)
+    sampling = [SamplingParams(max_tokens=6, temperature=1.0 * (seed % 2), seed=seed) for seed in range(len(prompts))]
+    for ours, theirs in zip(
+        await generate_all(engine, prompts, sampling), await generate_all(other, prompts, sampling), strict=True
+    ):
+        assert ours.token_ids == theirs.token_ids
+        assert ours.logprobs == pytest.approx(theirs.logprobs, abs=1e-4)
+    await other.aclose()

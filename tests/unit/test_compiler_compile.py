@@ -178,6 +178,32 @@ def test_labels_from_a_file(tmp_path: Path) -> None:
     assert set(compilation.sources) == {"program.lmg", "labels.txt"}
 
 
+def test_files_are_called_by_the_folder_of_the_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "sub" / "sub"
+    folder.mkdir(parents=True)
+    (tmp_path / "sub" / "a.lmg").write_text('from "sub/a.lmg" import Row\nrecord Other { row: Row  wrong: Nope }\n')
+    (folder / "a.lmg").write_text("record Row { text: Nope }\n")
+    monkeypatch.chdir(tmp_path)
+    found = compile_path(Path("sub/a.lmg"))
+    assert [one.primary.span.file for one in found.diagnostics] == ["sub/a.lmg", "sub/sub/a.lmg"]
+    assert set(found.sources) == {"sub/a.lmg", "sub/sub/a.lmg"}
+
+
+def test_imports_nest_so_deep_and_no_deeper(tmp_path: Path) -> None:
+    for number in range(70):
+        text = f'from "f{number + 1}.lmg" import R{number + 1}\nrecord R{number} {{ text: str }}\n'
+        (tmp_path / f"f{number}.lmg").write_text(text)
+    found = compile_path(tmp_path / "f0.lmg")
+    assert [one.code for one in found.diagnostics if one.severity == "error"] == ["E0108"]
+
+
+def test_a_long_chain_of_flows_is_no_recursion() -> None:
+    flows = [f"flow F{n}(a: str) -> (a: str) {{ x = F{n + 1}(a)  return (a=x.a) }}" for n in range(1200)]
+    last = "flow F1200(a: str) -> (a: str) { return (a) }"
+    assert compiled("\n".join([*flows, last])).graph is not None
+    assert codes("\n".join([*flows, last.replace("return (a)", "x = F3(a)  return (a=x.a)")])) == ["E0205"]
+
+
 def test_a_link_out_of_the_folder_is_refused(tmp_path: Path) -> None:
     root = tmp_path / "program"
     root.mkdir()

@@ -46,9 +46,9 @@ def adapters(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> di
     }
 
 
-@pytest.fixture
-async def engine(model_folder: Path) -> AsyncIterator[LocalEngine]:
-    opened = open_local_engine(str(model_folder), dtype="float32", merged_adapters=2)
+@pytest.fixture(params=[True, False], ids=["lean", "transformers"])
+async def engine(model_folder: Path, request: pytest.FixtureRequest) -> AsyncIterator[LocalEngine]:
+    opened = open_local_engine(str(model_folder), dtype="float32", merged_adapters=2, lean=request.param)
     yield opened
     await opened.aclose()
 
@@ -78,16 +78,34 @@ async def test_merged_logprobs_equal_peft(
 
 
 async def test_the_base_is_never_changed(engine: LocalEngine, adapters: dict[str, Path]) -> None:
-    parameters = {name: tensor.clone() for name, tensor in engine.weights.parameters_by_name().items()}
+    before = await sample(engine, None)
     for version, name in enumerate(adapters):
         await engine.load_adapter(f"x@v{version}", adapters[name])
     mixed = await asyncio.gather(*(sample(engine, adapter) for adapter in (None, "x@v0", "x@v1", "x@v2") * 2))
     for first, second in zip(mixed[:4], mixed[4:], strict=True):
         assert first.logprobs == pytest.approx(second.logprobs, abs=1e-4)
     assert len({round(answer.logprobs[0], 4) for answer in mixed}) == 4
-    await engine.unload_adapter("x@v2")  # waits for the worker: between batches the base is in place
-    for name, tensor in engine.weights.parameters_by_name().items():
-        assert torch.equal(tensor, parameters[name]), name
+    for version in range(3):
+        await engine.unload_adapter(f"x@v{version}")
+    after = await sample(engine, None)
+    assert after.token_ids == before.token_ids == mixed[0].token_ids
+    assert after.logprobs == pytest.approx(before.logprobs, abs=1e-5)
+
+
+async def test_rows_of_several_adapters_are_what_they_are_alone(
+    engine: LocalEngine, model_folder: Path, adapters: dict[str, Path]
+) -> None:
+    names = [None, *adapters]
+    for name in adapters:
+        await engine.load_adapter(name, adapters[name])
+    together = await asyncio.gather(*(sample(engine, name) for name in names * 3))
+    for place, answer in enumerate(together):
+        alone = await sample(engine, names[place % 4])
+        assert answer.token_ids == alone.token_ids
+        assert answer.logprobs == pytest.approx(alone.logprobs, abs=1e-4)
+    for name, answer in zip(names[1:], together[1:4], strict=True):
+        assert name is not None
+        assert answer.logprobs == pytest.approx(peft_logprobs(model_folder, adapters[name], answer.token_ids), abs=1e-4)
 
 
 async def test_a_name_means_one_adapter(engine: LocalEngine, adapters: dict[str, Path], tmp_path: Path) -> None:

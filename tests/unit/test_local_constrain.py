@@ -38,9 +38,9 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_tiny_model(tmp_path_factory.mktemp("tiny"))
 
 
-@pytest.fixture
-async def engine(model_folder: Path) -> AsyncIterator[LocalEngine]:
-    opened = open_local_engine(str(model_folder), dtype="float32")
+@pytest.fixture(params=[True, False], ids=["lean", "transformers"])
+async def engine(model_folder: Path, request: pytest.FixtureRequest) -> AsyncIterator[LocalEngine]:
+    opened = open_local_engine(str(model_folder), dtype="float32", lean=request.param)
     yield opened
     await opened.aclose()
 

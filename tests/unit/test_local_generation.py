@@ -25,9 +25,11 @@ from support.tiny_model import VOCABULARY_SIZE, make_tiny_model
 torch = pytest.importorskip("torch")
 
 from safetensors.torch import load_file, save_file  # noqa: E402
+from transformers import LlamaForCausalLM  # noqa: E402
 
 from lmgraph.engines.local.engine import LocalEngine  # noqa: E402
-from lmgraph.engines.local.prefill import common_length, find_families  # noqa: E402
+from lmgraph.engines.local.llama import LlamaModel  # noqa: E402
+from lmgraph.engines.local.plan import common_length, find_families  # noqa: E402
 
 GREEDY = SamplingParams(max_tokens=12, stop_token_ids=(2,))
 SAMPLED = SamplingParams(max_tokens=12, temperature=1.0, stop_token_ids=(2,))
@@ -38,9 +40,9 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_tiny_model(tmp_path_factory.mktemp("tiny"))
 
 
-@pytest.fixture
-async def engine(model_folder: Path) -> AsyncIterator[LocalEngine]:
-    opened = open_local_engine(str(model_folder), dtype="float32")
+@pytest.fixture(params=[True, False], ids=["lean", "transformers"])
+async def engine(model_folder: Path, request: pytest.FixtureRequest) -> AsyncIterator[LocalEngine]:
+    opened = open_local_engine(str(model_folder), dtype="float32", lean=request.param)
     yield opened
     await opened.aclose()
 
@@ -223,7 +225,8 @@ async def test_a_failing_model_fails_its_requests_only(engine: LocalEngine, monk
         raise RuntimeError("DefaultCPUAllocator: not enough memory")
 
     with monkeypatch.context() as patched:
-        patched.setattr(engine.weights.model, "forward", run_out_of_memory)
+        patched.setattr(LlamaModel, "forward", run_out_of_memory)
+        patched.setattr(LlamaForCausalLM, "forward", run_out_of_memory)
         with pytest.raises(EngineError, match="not enough memory") as caught:
             await engine.generate(GenerateRequest([5, 6], GREEDY))
         assert "max_batch" in str(caught.value)

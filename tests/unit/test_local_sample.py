@@ -39,7 +39,7 @@ def test_sampling_follows_the_distribution() -> None:
 def test_logprobs_are_of_the_tempered_distribution() -> None:
     logits_BV = torch.tensor([[2.0, 1.0, 0.0], [2.0, 1.0, 0.0]])
     sampling = [SamplingParams(temperature=0.5, seed=1), SamplingParams()]
-    chosen = choose_tokens(logits_BV, sampling, [UniformStream(1, []), UniformStream(1, [])])
+    chosen = choose_tokens(logits_BV.clone(), sampling, [UniformStream(1, []), UniformStream(1, [])])
     tempered = torch.log_softmax(logits_BV[0] / 0.5, dim=-1)
     assert chosen.logprobs[0] == pytest.approx(float(tempered[chosen.token_ids[0]]), abs=1e-6)
     assert chosen.token_ids[1] == 0

@@ -23,7 +23,7 @@ def open_local_engine(model: str, **options: Any) -> LocalEngine:
     """Load ``model`` (a pulled name, a hub id that was pulled, or a folder); blocks for seconds.
 
     ``options`` are the fields of `lmgraph.engines.local.engine.LocalOptions`: dtype, device, threads, max_batch,
-    max_batch_tokens, share_prefixes, merged_adapters.
+    max_batch_tokens, share_prefixes, prefix_cache_mb, lean, merged_adapters.
 
     Raises: EngineUnavailable if the local extra is not installed or the model is not pulled; ConfigError for an
     option that is none.

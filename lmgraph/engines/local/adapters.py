@@ -1,8 +1,7 @@
-"""LoRA adapters of the local engine: read, checked against the base, merged into copies of the layers they touch.
+"""LoRA adapters of the local engine: read, checked against the base, and known by name.
 
-Shape suffixes: O x I the linear layer, R the rank. A merged layer is W + scale * B @ A computed in fp32 from the exact
-base weight and rounded once; the base itself is never changed, so nothing has to be unmerged. Serving an adapter
-means pointing the model's parameters at its copies, which costs nothing.
+Shape suffixes: O x I the linear layer, R the rank. What is computed with them is not known here: the lean path adds
+them beside the base weights (lora.py), other models get merged copies of their layers (merged.py).
 """
 
 from __future__ import annotations
@@ -10,12 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections import OrderedDict
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -27,8 +23,6 @@ from lmgraph.errors import EngineRejected
 
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
-KEPT_MERGED_ADAPTERS = 3
-"""Merged copies in memory at once; each is about as large as the base's linear layers."""
 WITHOUT_EFFECT = {
     "auto_mapping",
     "base_model_name_or_path",
@@ -97,11 +91,11 @@ class Adapter:
 class AdapterStore:
     """Named adapters over one base model. Used by one thread at a time, except ``get``."""
 
-    def __init__(self, weights: Weights, kept_merged: int = KEPT_MERGED_ADAPTERS) -> None:
+    def __init__(self, weights: Weights, forget: Callable[[str], None]) -> None:
+        """``forget`` is told the digest of an adapter that no name has any more."""
         self._weights = weights
-        self._kept_merged = max(1, kept_merged)
+        self._forget = forget
         self._adapters: dict[str, Adapter] = {}
-        self._merged: OrderedDict[str, dict[str, torch.Tensor]] = OrderedDict()
 
     def get(self, name: str) -> Adapter:
         """Raises: EngineRejected if no adapter of this name is loaded."""
@@ -126,40 +120,7 @@ class AdapterStore:
         adapter = self.get(name)
         del self._adapters[name]
         if all(other.digest != adapter.digest for other in self._adapters.values()):
-            self._merged.pop(adapter.digest, None)
-
-    @contextmanager
-    def serving(self, adapter: Adapter | None) -> Iterator[None]:
-        """The model computes with ``adapter`` inside the block."""
-        if adapter is None:
-            yield
-            return
-        parameters = self._weights.parameters_by_name()
-        merged = self._merged_tensors(adapter)
-        base = {name: parameters[name].data for name in merged}
-        try:
-            for name, tensor in merged.items():
-                parameters[name].data = tensor
-            yield
-        finally:
-            for name, tensor in base.items():
-                parameters[name].data = tensor
-
-    def _merged_tensors(self, adapter: Adapter) -> dict[str, torch.Tensor]:
-        merged = self._merged.get(adapter.digest)
-        if merged is None:
-            while len(self._merged) >= self._kept_merged:
-                self._merged.popitem(last=False)
-            merged = {name: merge(self._weights, name, pair) for name, pair in adapter.pairs.items()}
-            self._merged[adapter.digest] = merged
-        self._merged.move_to_end(adapter.digest)
-        return merged
-
-
-def merge(weights: Weights, name: str, pair: LoraPair) -> torch.Tensor:
-    """W + scale * B @ A in the precision the model is served in."""
-    merged_OI = torch.addmm(weights.exact_tensor(name), pair.b_OR, pair.a_RI, alpha=pair.scale)
-    return merged_OI.to(weights.dtype)
+            self._forget(adapter.digest)
 
 
 def read_adapter(name: str, folder: Path, weights: Weights) -> Adapter:
@@ -181,29 +142,28 @@ def read_adapter(name: str, folder: Path, weights: Weights) -> Adapter:
         sides.setdefault(matched["module"], {})[matched["side"]] = tensor
     if not sides:
         raise EngineRejected(f"{path} holds no LoRA pair.")
-    linears = {
-        module_name: module
-        for module_name, module in weights.model.named_modules()
-        if isinstance(module, torch.nn.Linear)
-    }
-    tied = weights.model.get_input_embeddings().weight
     pairs: dict[str, LoraPair] = {}
     for module, pair in sides.items():
-        linear = linears.get(module)
-        if linear is None or linear.weight is tied:
-            why = "is not a linear layer of" if linear is None else "shares its weight with the embeddings of"
+        shape = weights.linear_shapes.get(module)
+        if shape is None or module in weights.tied:
+            why = "is not a linear layer of" if shape is None else "shares its weight with the embeddings of"
             raise EngineRejected(f"the adapter `{name}` does not fit: `{module}` {why} the base model.")
-        pairs[f"{module}.weight"] = _checked_pair(name, module, pair, linear, config, weights.device)
+        pairs[f"{module}.weight"] = _checked_pair(name, module, pair, shape, config, weights.device)
     return Adapter(name, digest, pairs)
 
 
 def _checked_pair(
-    name: str, module: str, pair: dict[str, torch.Tensor], linear: torch.nn.Linear, config: AdapterConfig, device: Any
+    name: str,
+    module: str,
+    pair: dict[str, torch.Tensor],
+    shape: tuple[int, int],
+    config: AdapterConfig,
+    device: torch.device,
 ) -> LoraPair:
     if set(pair) != {"A", "B"}:
         raise EngineRejected(f"the adapter `{name}` is incomplete: `{module}` has only lora_{''.join(pair)}.")
     a_RI, b_OR = pair["A"], pair["B"]
-    outputs, inputs = linear.weight.shape
+    outputs, inputs = shape
     rank = a_RI.shape[0]
     if a_RI.dim() != 2 or b_OR.shape != (outputs, rank) or a_RI.shape[1] != inputs:
         raise EngineRejected(

@@ -1,7 +1,7 @@
 """Decode constraints: choices, regular expressions and JSON Schema as masks on logits, compiled by llguidance.
 
-Shape suffixes: V vocabulary. A compiled grammar is kept and copied for every row that uses it. What a constraint is
-for, and how tokens are chosen under the mask, is not known here.
+Shape suffixes: R rows with a constraint, V vocabulary. A compiled grammar is kept and copied for every row that uses
+it. What a constraint is for, and how tokens are chosen under the mask, is not known here.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ import json
 import zlib
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy
 import torch
@@ -24,8 +25,12 @@ if TYPE_CHECKING:
     from llguidance import LLMatcher, LLTokenizer
 
 KEPT_GRAMMARS = 256
+BITS_A_WORD = 32
+"""llguidance writes masks in words of this size."""
 JSON_FORM = {"whitespace_flexible": False, "item_separator": ", ?", "key_separator": ": ?"}
 """Compact or spaced. Free white space would let a small model write blanks to the end of its budget."""
+
+Bits: TypeAlias = numpy.ndarray[Any, numpy.dtype[numpy.uint8]]
 
 
 class ConstrainedRow:
@@ -39,15 +44,21 @@ class ConstrainedRow:
         """What the request stops at; the end of the text is one of these."""
         self._stopped = False
 
-    def allowed(self) -> torch.Tensor:
-        """Which tokens may come next, bool [V]; none at all if the text is complete and there is no stop token."""
-        bits_V = numpy.unpackbits(numpy.frombuffer(self._matcher.compute_bitmask(), numpy.uint8), bitorder="little")
+    def write_mask(self, bits: Bits) -> None:
+        """Write which tokens the text can go on with, one bit a token, to contiguous ``bits``.
+
+        Raises: EngineError if the grammar is in a state it cannot leave.
+        """
+        self._matcher.unsafe_compute_mask_ptr(bits.ctypes.data, bits.nbytes)
         if self._matcher.is_error():
             raise EngineError(f"the decode constraint cannot go on: {self._matcher.get_error()}")
-        may_end = bool(bits_V[self._end_ids].any())
-        bits_V[self._end_ids] = 0
-        bits_V[self._stop_ids] = may_end
-        return torch.from_numpy(bits_V).bool()
+
+    def adapt_mask(self, allowed_V: Bits) -> bool:
+        """Put the request's own stop tokens for the end of the text; returns whether anything is allowed then."""
+        may_end = bool(allowed_V[self._end_ids].any())
+        allowed_V[self._end_ids] = 0
+        allowed_V[self._stop_ids] = may_end
+        return (may_end and bool(self._stop_ids)) or bool(allowed_V.any())
 
     def accept(self, token_id: int) -> None:
         """Tell the grammar what was chosen."""
@@ -55,14 +66,45 @@ class ConstrainedRow:
             raise EngineError(f"the decode constraint refused a token it had allowed: {self._matcher.get_error()}")
 
 
+@dataclass(frozen=True, slots=True)
+class Masks:
+    """What some constrained rows may choose from at one step."""
+
+    allowed_RV: Bits
+    """0 or 1. Where a row's text cannot go on, or its grammar has failed, all ones."""
+    goes_on: list[bool]
+    """Whether the text can go on at all; True where the grammar has failed."""
+    problems: list[EngineError | None]
+    """What is wrong with a row's grammar."""
+
+    def packed(self, row: int) -> bytes:
+        """The set as `Generation.allowed` has it. Rows of one grammar go through equal sets, and share one object."""
+        return _compressed(numpy.packbits(self.allowed_RV[row], bitorder="little").tobytes())
+
+
+def mask_logits(rows: Sequence[ConstrainedRow], logits_RV: torch.Tensor) -> Masks:
+    """Set the logits of tokens that may not come next to -inf, in place."""
+    words = (logits_RV.shape[1] + BITS_A_WORD - 1) // BITS_A_WORD
+    bits = numpy.zeros((len(rows), words * BITS_A_WORD // 8), numpy.uint8)
+    problems: list[EngineError | None] = [None] * len(rows)
+    for place, row in enumerate(rows):
+        try:
+            row.write_mask(bits[place])
+        except EngineError as error:
+            problems[place] = error
+    allowed_RV = numpy.unpackbits(bits, axis=1, count=logits_RV.shape[1], bitorder="little")
+    goes_on: list[bool] = []
+    for place, row in enumerate(rows):
+        goes_on.append(problems[place] is not None or row.adapt_mask(allowed_RV[place]))
+        if problems[place] is not None or not goes_on[place]:
+            allowed_RV[place] = 1
+    logits_RV.masked_fill_(torch.from_numpy(allowed_RV == 0).to(logits_RV.device), float("-inf"))
+    return Masks(allowed_RV, goes_on, problems)
+
+
 @lru_cache(maxsize=1024)
 def _compressed(bits: bytes) -> bytes:
     return zlib.compress(bits, 1)
-
-
-def pack_allowed(allowed_V: torch.Tensor) -> bytes:
-    """The set as `Generation.allowed` has it. Rows of one grammar go through equal sets, and share one object."""
-    return _compressed(numpy.packbits(allowed_V.cpu().numpy(), bitorder="little").tobytes())
 
 
 class ConstraintCompiler:

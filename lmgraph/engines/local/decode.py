@@ -1,52 +1,22 @@
-"""Decoding one batch: prefill, then token by token until every row has ended.
+"""The running batch: jobs join it, every row gets a token a step, and ended rows leave at once.
 
-Shape suffixes: B rows, V vocabulary. Rows end each in its own time and leave the batch at once. Where jobs come from
-and where results go is the worker's business.
+Shape suffixes: B or N rows, V vocabulary. Where key-values lie and how the model computes is the business of `Rows`;
+where jobs come from is the worker's.
 """
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Sequence
-from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field
 
 import torch
 
-from lmgraph.engines.local.adapters import Adapter
-from lmgraph.engines.local.constrain import ConstrainedRow, ConstraintCompiler, pack_allowed
-from lmgraph.engines.local.kv import BatchMemory
-from lmgraph.engines.local.prefill import PromptIds, prefill
+from lmgraph.engines.local.constrain import ConstrainedRow, ConstraintCompiler, mask_logits
+from lmgraph.engines.local.jobs import Job, Rows
 from lmgraph.engines.local.sample import UniformStream, choose_tokens
-from lmgraph.engines.local.weights import Weights
 from lmgraph.errors import EngineError, LmgraphError
-from lmgraph.runtime.engine import FinishReason, Generation, SamplingParams
-
-
-@dataclass(slots=True)
-class Job:
-    """One request on its way through the engine. Ended once its future is done, cancelled included."""
-
-    prompt_ids: PromptIds
-    sampling: SamplingParams
-    stop_ids: tuple[int, ...]
-    adapter: Adapter | None
-    future: Future[Generation] = field(default_factory=Future)
-    submitted_at: float = field(default_factory=time.monotonic)
-
-    @property
-    def ended(self) -> bool:
-        return self.future.done()
-
-    def succeed(self, generation: Generation) -> None:
-        # The state is invalid if the request was cancelled meanwhile: then nobody waits.
-        with contextlib.suppress(InvalidStateError):
-            self.future.set_result(generation)
-
-    def fail(self, error: BaseException) -> None:
-        with contextlib.suppress(InvalidStateError):
-            self.future.set_exception(error)
+from lmgraph.runtime.engine import FinishReason, Generation
 
 
 @dataclass(slots=True)
@@ -57,6 +27,8 @@ class Row:
     uniforms: UniformStream
     constraint: ConstrainedRow | None
     cached_tokens: int
+    started: float
+    prefilled: float
     token_ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     allowed: list[bytes] = field(default_factory=list)
@@ -65,77 +37,69 @@ class Row:
     """The constraint's text has ended and the request has no stop token to say so."""
 
 
-class BatchDecoder:
-    """Runs batches of jobs that share an adapter, which the caller has put in place."""
+class RunningBatch:
+    """Rows under way, in the order that ``memory`` has them in. Used by one thread at a time."""
 
-    def __init__(self, weights: Weights, compiler: ConstraintCompiler, *, share_prefixes: bool = True) -> None:
-        self._weights = weights
+    def __init__(self, memory: Rows, compiler: ConstraintCompiler) -> None:
+        self._memory = memory
         self._compiler = compiler
-        self._share_prefixes = share_prefixes
+        self._rows: list[Row] = []
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def choose(self, waiting: Sequence[Job]) -> list[Job]:
+        """Those of ``waiting`` that can join now; at least one if nothing runs."""
+        return self._memory.choose(waiting)
 
     @torch.inference_mode()
-    def run(self, jobs: Sequence[Job]) -> None:
-        """Decode ``jobs`` and settle each as soon as it has ended."""
+    def admit(self, jobs: Sequence[Job]) -> None:
+        """Let ``jobs`` join and choose their first tokens. If it raises before they are rows, the others go on."""
         started = time.monotonic()
-        jobs = [job for job in jobs if not job.ended]
-        constraints = {id(job): self._start_constraint(job) for job in jobs}
-        jobs = sorted((job for job in jobs if not job.ended), key=lambda job: len(job.prompt_ids))
+        constraints: dict[int, ConstrainedRow | None] = {}
+        for job in jobs:
+            if not job.ended:
+                try:
+                    constraints[id(job)] = self._start_constraint(job)
+                except LmgraphError as error:
+                    job.fail(error)
+        jobs = [job for job in jobs if id(job) in constraints]
         if not jobs:
             return
-        states = prefill(self._weights, [job.prompt_ids for job in jobs], share_prefixes=self._share_prefixes)
-        seen: set[PromptIds] = set()
-        rows: list[Row] = []
-        for job in jobs:
-            state = states[job.prompt_ids]
-            cached = state.length if job.prompt_ids in seen else state.cached_tokens
-            seen.add(job.prompt_ids)
-            uniforms = UniformStream(job.sampling.seed, job.prompt_ids)
-            rows.append(Row(job, uniforms, constraints[id(job)], cached))
-        memory = BatchMemory([states[job.prompt_ids] for job in jobs])
-        logits_BV = torch.stack([states[job.prompt_ids].logits_V for job in jobs])
-        del states
+        admission = self._memory.admit(jobs)
         prefilled = time.monotonic()
-        while True:
-            self._choose(rows, logits_BV)
-            self._leave(rows, memory, started, prefilled)
-            if not rows:
-                return
-            logits_BV = self._step(rows, memory)
+        joined = [
+            Row(job, UniformStream(job.sampling.seed, job.prompt_ids), constraints[id(job)], cached, started, prefilled)
+            for job, cached in zip(jobs, admission.cached_tokens, strict=True)
+        ]
+        self._rows += joined
+        self._choose(joined, admission.logits_BV)
+        self._leave()
+
+    @torch.inference_mode()
+    def step(self) -> None:
+        """One more token for every row that was not cancelled."""
+        self._leave()
+        if not self._rows:
+            return
+        logits_NV = self._memory.step([row.token_ids[-1] for row in self._rows])
+        self._choose(self._rows, logits_NV)
+        self._leave()
+
+    def fail(self, error: BaseException) -> None:
+        """End all rows with ``error``."""
+        for row in self._rows:
+            row.job.fail(error)
+        self._rows.clear()
+        self._memory.clear()
 
     def _start_constraint(self, job: Job) -> ConstrainedRow | None:
-        if job.sampling.constraint is None:
-            return None
-        try:
-            return self._compiler.start(job.sampling.constraint, job.stop_ids)
-        except LmgraphError as error:
-            job.fail(error)
-            return None
-
-    def _step(self, rows: Sequence[Row], memory: BatchMemory) -> torch.Tensor:
-        device = self._weights.device
-        ids_BT = torch.tensor([[row.token_ids[-1]] for row in rows], device=device)
-        logits_BV = self._weights.last_logits(
-            ids_BT, memory.position_ids(device), memory.attention_mask(device), memory.cache
-        )
-        memory.steps += 1
-        return logits_BV
+        constraint = job.sampling.constraint
+        return None if constraint is None else self._compiler.start(constraint, job.stop_ids)
 
     def _choose(self, rows: Sequence[Row], logits_BV: torch.Tensor) -> None:
         """Append one token to every row; a row that cannot have one is settled here."""
-        for index, row in enumerate(rows):
-            if row.constraint is None or row.job.ended:
-                continue
-            try:
-                allowed_V = row.constraint.allowed()
-            except EngineError as error:
-                row.job.fail(error)
-                continue
-            if not bool(allowed_V.any()):
-                row.complete = True
-                continue
-            if row.job.sampling.temperature > 0:
-                row.allowed.append(pack_allowed(allowed_V))
-            logits_BV[index].masked_fill_(~allowed_V[: logits_BV.shape[1]].to(logits_BV.device), float("-inf"))
+        self._mask(rows, logits_BV)
         chosen = choose_tokens(logits_BV, [row.job.sampling for row in rows], [row.uniforms for row in rows])
         for row, token, logprob in zip(rows, chosen.token_ids, chosen.logprobs, strict=True):
             if row.job.ended or row.complete:
@@ -151,27 +115,47 @@ class BatchDecoder:
                 except EngineError as error:
                     row.job.fail(error)
 
-    def _leave(self, rows: list[Row], memory: BatchMemory, started: float, prefilled: float) -> None:
+    def _mask(self, rows: Sequence[Row], logits_BV: torch.Tensor) -> None:
+        places = [place for place, row in enumerate(rows) if row.constraint is not None and not row.job.ended]
+        if not places:
+            return
+        constraints = [constraint for place in places if (constraint := rows[place].constraint) is not None]
+        everyone = len(places) == len(rows)
+        places_R = torch.tensor(places, device=logits_BV.device)
+        logits_RV = logits_BV if everyone else logits_BV[places_R]
+        masks = mask_logits(constraints, logits_RV)
+        if not everyone:
+            logits_BV[places_R] = logits_RV
+        for index, place in enumerate(places):
+            row, problem = rows[place], masks.problems[index]
+            row.complete = not masks.goes_on[index]
+            if problem is not None:
+                row.job.fail(problem)
+            elif not row.complete and row.job.sampling.temperature > 0:
+                row.allowed.append(masks.packed(index))
+
+    def _leave(self) -> None:
         """Settle ended rows and take them out of the batch."""
-        for index in range(len(rows) - 1, -1, -1):
-            row = rows[index]
+        rows = self._rows
+        for place in range(len(rows) - 1, -1, -1):
+            row = rows[place]
             reason = _finish_reason(row)
             if reason is not None and not row.job.ended:
                 row.job.succeed(
                     Generation(
                         token_ids=row.token_ids,
                         logprobs=row.logprobs,
-                        finish_reason=reason,
                         allowed=row.allowed or None,
+                        finish_reason=reason,
                         cached_tokens=row.cached_tokens,
-                        queue_seconds=started - row.job.submitted_at,
-                        prefill_seconds=prefilled - started,
-                        decode_seconds=time.monotonic() - prefilled,
+                        queue_seconds=row.started - row.job.submitted_at,
+                        prefill_seconds=row.prefilled - row.started,
+                        decode_seconds=time.monotonic() - row.prefilled,
                     )
                 )
             if row.job.ended:
-                memory.drop_row(index)
-                rows[index] = rows[-1]
+                self._memory.drop_row(place)
+                rows[place] = rows[-1]
                 rows.pop()
 
 

@@ -14,7 +14,11 @@ from pathlib import Path
 
 from lmgraph.engines.local.adapters import AdapterStore
 from lmgraph.engines.local.constrain import ConstraintCompiler
-from lmgraph.engines.local.decode import BatchDecoder, Job
+from lmgraph.engines.local.decode import RunningBatch
+from lmgraph.engines.local.jobs import Job, Rows
+from lmgraph.engines.local.lean import take_lean
+from lmgraph.engines.local.lean_rows import LeanRows
+from lmgraph.engines.local.module_rows import ModuleRows
 from lmgraph.engines.local.tokenizer import LocalTokenizer
 from lmgraph.engines.local.weights import Precision, Weights, load_weights
 from lmgraph.engines.local.worker import Worker
@@ -37,17 +41,25 @@ class LocalOptions:
     max_batch: int = 64
     """Most rows decoded together."""
     max_batch_tokens: int = 32_768
-    """Most prompt and completion tokens of a batch, which bound its memory. One request may always run alone."""
+    """Most prompt and completion tokens of a batch, shared ones once, which bound its memory. One request may always
+    run alone."""
     share_prefixes: bool = True
-    """Compute what prompts of a batch have in common once."""
+    """Compute what prompts have in common once."""
+    prefix_cache_mb: int = 512
+    """Most MiB of key-values that are kept of prompts for later requests; 0 keeps none. Lean path only."""
+    lean: bool = True
+    """Run Llama-like models through the lean path; False leaves all to transformers' own forward pass."""
     merged_adapters: int = 3
-    """Adapters kept merged in memory; others are merged anew when they are used."""
+    """Adapters kept merged in memory where the lean path does not run; others are merged anew when they are used."""
 
     def __post_init__(self) -> None:
-        for name in ("max_batch", "max_batch_tokens", "merged_adapters", "threads"):
+        least = {"max_batch": 1, "max_batch_tokens": 1, "merged_adapters": 1, "threads": 1, "prefix_cache_mb": 0}
+        for name, smallest in least.items():
             value = getattr(self, name)
-            if value is not None and (not isinstance(value, int) or value < 1):
-                raise ConfigError(f"the local engine's `{name}` must be a whole number of 1 or more, got {value!r}.")
+            if value is not None and (not isinstance(value, int) or value < smallest):
+                raise ConfigError(
+                    f"the local engine's `{name}` must be a whole number of {smallest} or more, got {value!r}."
+                )
 
 
 class LocalEngine:
@@ -64,12 +76,10 @@ class LocalEngine:
         stops = (*self._weights.stop_token_ids, *self._tokenizer.end_token_ids)
         self._stop_token_ids = tuple(dict.fromkeys(stop for stop in stops if 0 <= stop < in_vocabulary))
         self._context_length = min(self._weights.context_length, self._tokenizer.longest_input)
-        self._adapters = AdapterStore(self._weights, options.merged_adapters)
+        self._rows = self._open_rows(options)
+        self._adapters = AdapterStore(self._weights, self._rows.forget)
         compiler = ConstraintCompiler(self._tokenizer.definition, in_vocabulary, self._stop_token_ids)
-        decoder = BatchDecoder(self._weights, compiler, share_prefixes=options.share_prefixes)
-        self._worker = Worker(
-            decoder, self._adapters, max_batch=options.max_batch, max_batch_tokens=options.max_batch_tokens
-        )
+        self._worker = Worker(RunningBatch(self._rows, compiler), max_batch=options.max_batch)
         self._finalizer = weakref.finalize(self, self._worker.close, SECONDS_TO_CLOSE_AT_EXIT)
 
     @property
@@ -109,8 +119,18 @@ class LocalEngine:
         return True
 
     @property
+    def lean(self) -> bool:
+        """Whether the lean path runs, and not transformers' own forward pass."""
+        return isinstance(self._rows, LeanRows)
+
+    @property
+    def prefix_cache_bytes(self) -> int:
+        """Bytes of the key-values that are kept for later requests, without those of requests under way."""
+        return self._rows.cached_bytes
+
+    @property
     def weights(self) -> Weights:
-        """The model in memory. Only the worker thread may compute with it while requests are under way."""
+        """How the model was loaded. Its own forward pass is gone where the lean path has taken the weights."""
         return self._weights
 
     async def generate(self, request: GenerateRequest) -> Generation:
@@ -128,6 +148,26 @@ class LocalEngine:
     async def aclose(self) -> None:
         """Fail what is under way and stop the thread. Closing twice is no error."""
         await asyncio.to_thread(self._worker.close)
+
+    def _open_rows(self, options: LocalOptions) -> Rows:
+        lean = take_lean(self._weights) if options.lean else None
+        if lean is not None:
+            return LeanRows(
+                lean,
+                share_prefixes=options.share_prefixes,
+                cache_bytes=options.prefix_cache_mb << 20,
+                max_rows=options.max_batch,
+                max_tokens=options.max_batch_tokens,
+            )
+        if self._weights.model is None:
+            self._weights = load_weights(self._folder, options.dtype, options.device, options.threads)
+        return ModuleRows(
+            self._weights,
+            share_prefixes=options.share_prefixes,
+            merged_adapters=options.merged_adapters,
+            max_rows=options.max_batch,
+            max_tokens=options.max_batch_tokens,
+        )
 
     def _accept(self, request: GenerateRequest) -> Job:
         """Raises: EngineRejected, ContextOverflow."""

@@ -8,42 +8,31 @@ remainders follow in batches of similar length. Equal prompts are one prompt. Sa
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from transformers.cache_utils import DynamicCache
 
 from lmgraph.engines.local.kv import PromptState
+from lmgraph.engines.local.plan import PromptFamily, find_families
+from lmgraph.engines.local.prefix_tree import TokenIds
 from lmgraph.engines.local.weights import Weights
 
-PromptIds = tuple[int, ...]
-
-SMALLEST_SHARED_PREFIX = 16
-"""Tokens; a shorter common beginning is not worth a forward pass of its own."""
 LARGEST_PREFILL_TOKENS = 8192
 """Padded tokens of one forward pass, which bound its memory."""
 
 
-@dataclass(frozen=True, slots=True)
-class PromptFamily:
-    """Distinct prompts that share their first ``shared`` tokens."""
-
-    prompts: list[PromptIds]
-    shared: int
-    """0: computed without sharing. Always shorter than the shortest prompt."""
-
-
 def prefill(
-    weights: Weights, prompts: Sequence[PromptIds], *, share_prefixes: bool = True
-) -> dict[PromptIds, PromptState]:
+    weights: Weights, prompts: Sequence[TokenIds], *, share_prefixes: bool = True
+) -> dict[TokenIds, PromptState]:
     """The state of every distinct prompt."""
     distinct = sorted(set(prompts))
     families = find_families(distinct) if share_prefixes else [PromptFamily(distinct, 0)]
-    states: dict[PromptIds, PromptState] = {}
+    states: dict[TokenIds, PromptState] = {}
     for family in families:
         prefix = _prefill_prefix(weights, family.prompts[0][: family.shared]) if family.shared else None
-        for portion in _portions(family):
+        # Padding stands between the prefix and the rest, where it would push the prefix out of a window.
+        for portion in _portions(family, padded=not (family.shared and weights.windowed)):
             states.update(_prefill_portion(weights, portion, family.shared, prefix))
         # One prompt of a family pays for the prefix; the others find it there.
         payer = states[family.prompts[0]]
@@ -51,58 +40,23 @@ def prefill(
     return states
 
 
-def find_families(distinct: Sequence[PromptIds]) -> list[PromptFamily]:
-    """Split sorted distinct prompts into families, greedily: a prompt joins as long as the family saves more by it."""
-    families: list[PromptFamily] = []
-    members: list[PromptIds] = []
-    shared = 0
-    for prompt in distinct:
-        common = min(shared, common_length(members[0], prompt)) if members else 0
-        if members and common >= SMALLEST_SHARED_PREFIX and common * len(members) >= shared * (len(members) - 1):
-            members.append(prompt)
-            shared = common
-        else:
-            if members:
-                families.append(_family(members, shared))
-            members, shared = [prompt], len(prompt) - 1
-    if members:
-        families.append(_family(members, shared))
-    return _merge_loners(families)
+def _portions(family: PromptFamily, *, padded: bool) -> list[list[TokenIds]]:
+    """The family's prompts by length, cut so that a forward pass stays within the memory bound.
 
-
-def common_length(left: PromptIds, right: PromptIds) -> int:
-    """Tokens both begin with, at least one token of each left over."""
-    limit = min(len(left), len(right)) - 1
-    for index in range(limit):
-        if left[index] != right[index]:
-            return index
-    return max(limit, 0)
-
-
-def _family(members: list[PromptIds], shared: int) -> PromptFamily:
-    return PromptFamily(list(members), shared if len(members) > 1 else 0)
-
-
-def _merge_loners(families: list[PromptFamily]) -> list[PromptFamily]:
-    """Prompts that share with none go through the model together."""
-    loners = [family.prompts[0] for family in families if len(family.prompts) == 1]
-    kept = [family for family in families if len(family.prompts) > 1]
-    return [*kept, PromptFamily(loners, 0)] if loners else kept
-
-
-def _portions(family: PromptFamily) -> list[list[PromptIds]]:
-    """The family's prompts by length, cut so that a forward pass stays within the memory bound."""
-    portions: list[list[PromptIds]] = []
+    Without ``padded``, all prompts of a portion are equally long.
+    """
+    portions: list[list[TokenIds]] = []
     for prompt in sorted(family.prompts, key=len):
         # Sorted by length: the newest is the longest, and all others are padded to it.
-        if portions and (len(portions[-1]) + 1) * (len(prompt) - family.shared) <= LARGEST_PREFILL_TOKENS:
+        fits = portions and (len(portions[-1]) + 1) * (len(prompt) - family.shared) <= LARGEST_PREFILL_TOKENS
+        if fits and (padded or len(portions[-1][0]) == len(prompt)):
             portions[-1].append(prompt)
         else:
             portions.append([prompt])
     return portions
 
 
-def _prefill_prefix(weights: Weights, prefix: PromptIds) -> Any:
+def _prefill_prefix(weights: Weights, prefix: TokenIds) -> Any:
     cache: Any = DynamicCache()
     ids_BT = torch.tensor([prefix], device=weights.device)
     positions_BT = torch.arange(len(prefix), device=weights.device).unsqueeze(0)
@@ -111,8 +65,8 @@ def _prefill_prefix(weights: Weights, prefix: PromptIds) -> Any:
 
 
 def _prefill_portion(
-    weights: Weights, portion: list[PromptIds], shared: int, prefix: Any
-) -> dict[PromptIds, PromptState]:
+    weights: Weights, portion: list[TokenIds], shared: int, prefix: Any
+) -> dict[TokenIds, PromptState]:
     device = weights.device
     lengths = [len(prompt) - shared for prompt in portion]
     longest = max(lengths)

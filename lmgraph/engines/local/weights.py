@@ -30,13 +30,19 @@ class Weights:
     """One causal language model, in evaluation mode, without gradients."""
 
     model: Any
-    """The transformers model; typed Any because its forward is."""
+    """The transformers model; typed Any because its forward is. None once the lean path has taken its weights."""
     folder: Path
     dtype: torch.dtype
     device: torch.device
     vocabulary_size: int
     context_length: int
     stop_token_ids: tuple[int, ...]
+    linear_shapes: dict[str, tuple[int, int]]
+    """Outputs and inputs of every linear layer, by the module's name."""
+    windowed: bool
+    """Whether attention of some layers sees the last tokens only."""
+    tied: frozenset[str]
+    """Linear layers that share their weight with the embeddings."""
 
     def last_logits(
         self,
@@ -109,6 +115,8 @@ def load_weights(folder: Path, precision: Precision, device: str, threads: int |
     model.eval()
     model.requires_grad_(False)
     model.get_output_embeddings().register_forward_pre_hook(_make_contiguous)
+    linears = {name: part for name, part in model.named_modules() if isinstance(part, torch.nn.Linear)}
+    embedding = model.get_input_embeddings().weight
     return Weights(
         model=model,
         folder=folder,
@@ -117,6 +125,9 @@ def load_weights(folder: Path, precision: Precision, device: str, threads: int |
         vocabulary_size=int(model.get_output_embeddings().weight.shape[0]),
         context_length=int(config.max_position_embeddings),
         stop_token_ids=_configured_stops(config, model.generation_config),
+        windowed=has_window(config),
+        linear_shapes={name: (part.out_features, part.in_features) for name, part in linears.items()},
+        tied=frozenset(name for name, part in linears.items() if part.weight is embedding),
     )
 
 
@@ -149,6 +160,14 @@ def choose_dtype(precision: Precision, device: torch.device) -> torch.dtype:
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
     return torch.float32
+
+
+def has_window(config: Any) -> bool:
+    """Whether some layers of the model attend to a window of tokens."""
+    kinds = getattr(config, "layer_types", None)
+    if kinds is not None:
+        return "sliding_attention" in kinds
+    return getattr(config, "sliding_window", None) is not None and bool(getattr(config, "use_sliding_window", True))
 
 
 def usable_cores() -> int:

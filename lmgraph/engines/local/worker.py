@@ -1,4 +1,4 @@
-"""The thread that owns the model: it gathers jobs into batches and runs them, one batch at a time.
+"""The thread that owns the model: waiting jobs join the running batch at each step, as far as there is room.
 
 All model work, adapters included, happens on this thread, so nothing in the engine needs a lock but the queue. It
 knows no event loop: jobs carry futures that any loop can await.
@@ -11,10 +11,11 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
+from functools import partial
 from typing import TypeVar
 
-from lmgraph.engines.local.adapters import AdapterStore
-from lmgraph.engines.local.decode import BatchDecoder, Job
+from lmgraph.engines.local.decode import RunningBatch
+from lmgraph.engines.local.jobs import Job
 from lmgraph.errors import EngineError, LmgraphError
 
 GATHER_SECONDS = 0.004
@@ -25,11 +26,9 @@ Result = TypeVar("Result")
 class Worker:
     """One thread, one queue. ``close`` ends both; a job is always settled, whatever happens."""
 
-    def __init__(self, decoder: BatchDecoder, adapters: AdapterStore, *, max_batch: int, max_batch_tokens: int) -> None:
-        self._decoder = decoder
-        self._adapters = adapters
+    def __init__(self, batch: RunningBatch, *, max_batch: int) -> None:
+        self._batch = batch
         self._max_batch = max_batch
-        self._max_batch_tokens = max_batch_tokens
         self._changed = threading.Condition()
         self._jobs: list[Job] = []
         self._tasks: list[Callable[[], None]] = []
@@ -47,7 +46,7 @@ class Worker:
             self._changed.notify()
 
     def call(self, function: Callable[[], Result]) -> Future[Result]:
-        """Run ``function`` on the thread, between two batches."""
+        """Run ``function`` on the thread, between two steps."""
         future: Future[Result] = Future()
 
         def run() -> None:
@@ -89,59 +88,58 @@ class Worker:
     def _work_until_closed(self) -> None:
         while True:
             with self._changed:
-                while not (self._jobs or self._tasks or self._closing):
+                while not (self._jobs or self._tasks or self._closing or len(self._batch)):
                     self._changed.wait()
                 tasks, self._tasks = self._tasks, []
                 if self._closing and not tasks:
                     return
             for task in tasks:
                 task()
-            if not tasks:
-                self._run_batch(self._next_batch())
+            if not len(self._batch):
+                self._gather()
+            joining = self._next_jobs()
+            if joining:
+                self._attempt(partial(self._batch.admit, joining), joining)
+            if len(self._batch):
+                self._attempt(self._batch.step, [])
 
-    def _next_batch(self) -> list[Job]:
-        """The oldest job and those that can run with it, after a moment for others to arrive."""
+    def _gather(self) -> None:
+        """Where nothing runs yet, wait a moment for others to arrive."""
         deadline = time.monotonic() + LONGEST_GATHER_SECONDS
-        waiting = -1
+        waiting = 0
         while waiting != len(self._jobs) < self._max_batch and time.monotonic() < deadline:
             waiting = len(self._jobs)
             time.sleep(GATHER_SECONDS)
+
+    def _next_jobs(self) -> list[Job]:
+        """The jobs that join now."""
         with self._changed:
             self._jobs = [job for job in self._jobs if not job.ended]
-            batch: list[Job] = []
-            left: list[Job] = []
-            tokens = 0
-            for job in self._jobs:
-                needed = len(job.prompt_ids) + job.sampling.max_tokens
-                fits = not batch or (
-                    job.adapter is batch[0].adapter
-                    and len(batch) < self._max_batch
-                    and tokens + needed <= self._max_batch_tokens
-                )
-                tokens += needed if fits else 0
-                (batch if fits else left).append(job)
-            self._jobs = left
-            self._running = batch
-            return batch
+            joining = self._batch.choose(self._jobs) if self._jobs else []
+            taken = {id(job) for job in joining}
+            self._jobs = [job for job in self._jobs if id(job) not in taken]
+            self._running = [*(job for job in self._running if not job.ended), *joining]
+        return joining
 
-    def _run_batch(self, batch: list[Job]) -> None:
-        if not batch:
-            return
+    def _attempt(self, work: Callable[[], None], joining: list[Job]) -> None:
+        """Run ``work``; where it fails, fail the jobs that were joining, or if they had joined already, all."""
+        before = len(self._batch)
+        problem: BaseException = EngineError("the local engine ended a batch without an answer.")
+        failed = False
         try:
-            with self._adapters.serving(batch[0].adapter):
-                self._decoder.run(batch)
-            problem: BaseException = EngineError("the local engine ended a batch without an answer.")
+            work()
         except LmgraphError as error:
-            problem = error
+            problem, failed = error, True
         except Exception as error:
             problem = EngineError(
-                f"the local engine failed in a batch of {len(batch)} requests: {type(error).__name__}: {error}",
+                f"the local engine failed in a batch of {before + len(joining)} requests: "
+                f"{type(error).__name__}: {error}",
                 hint="If memory ran out, open the engine with a smaller max_batch or max_batch_tokens.",
             )
             problem.__cause__ = error
-        finally:
-            with self._changed:
-                self._running = []
-        for job in batch:
-            if not job.ended:
+            failed = True
+        if failed:
+            for job in joining:
                 job.fail(problem)
+            if not joining or len(self._batch) != before:
+                self._batch.fail(problem)
