@@ -68,8 +68,11 @@ def _named_call(node: tree.CallExpression, callee: tree.Reference, scope: Scope,
     found = names.get(callee.name, callee.span)
     match found:
         case tree.Module() | tree.Instance() | tree.Flow() | tree.Extern():
+            if scope.no_calls is not None:
+                # The signature is not read: it may be the one that this stands in.
+                checker.no_calls(node.span, f"a call of {kind_of(found)}", scope)
+                return _uncallable(node, scope, checker)
             signature = checker.declarations.signature(found)
-            checker.no_calls(node.span, f"a call of {kind_of(found)}", scope)
             if signature.bare is UNKNOWN:
                 return _uncallable(node, scope, checker)
             checker.facts.set_callee(node, signature)

@@ -92,15 +92,17 @@ class ExpressionLowering:
     def __init__(self, facts: Facts, spans: dict[str, Span]) -> None:
         self.facts = facts
         self.spans = spans
-        self._taken: set[str] = set()
+        self._taken: dict[str, int] = {}
+        """Paths with the last number that stands behind each."""
 
     def claim(self, path: str, span: Span) -> ValueId:
         """The path as an id, or with `#2`, `#3` behind it where it is taken."""
-        free, number = path, 1
+        free, number = path, self._taken.get(path, 1)
         while free in self._taken:
             number += 1
             free = f"{path}#{number}"
-        self._taken.add(free)
+        self._taken[path] = number
+        self._taken.setdefault(free, 1)
         self.spans[free] = span
         return ValueId(free)
 

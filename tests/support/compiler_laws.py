@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,8 +11,9 @@ from pathlib import Path
 from types import FrameType
 
 from lmgraph.compiler.compile import Compilation, compile_source
+from lmgraph.graph.draw import to_dot, to_mermaid, to_text
 from lmgraph.graph.dump import dump, load
-from lmgraph.graph.verify import verify, verify_test
+from lmgraph.graph.verify import verify, verify_tests
 from lmgraph.source import Source
 from lmgraph.source.codes import CODES
 from lmgraph.source.render import render, to_json
@@ -83,9 +85,22 @@ def _check_graph(compilation: Compilation) -> None:
     graph = compilation.graph
     assert graph is not None
     verify(graph)
-    for test in compilation.tests:
-        verify_test(graph, test)
-    assert load(dump(graph)) == graph, "the graph read back is another one"
+    verify_tests(graph, compilation.tests)
+    read_back = load(dump(graph))
+    with _deep_recursion():
+        assert read_back == graph, "the graph read back is another one"
+    assert all(draw(graph) for draw in (to_text, to_mermaid, to_dot))
+
+
+@contextmanager
+def _deep_recursion() -> Iterator[None]:
+    """Room for `==` of graphs, which takes several frames a level; nothing of the compiler's own needs it."""
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(10_000)
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(limit)
 
 
 def _check_format(text: str, root: Path | None, *, accepted: bool) -> None:

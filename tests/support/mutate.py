@@ -13,43 +13,13 @@ from random import Random
 
 from lmgraph.source import Source
 from lmgraph.syntax.parser import parse
-from lmgraph_grammar import grammar_text
+from support.odd_parts import CHARACTERS, NAMES, NUMBERS, WRAPPERS, grammar_words
 from support.real_programs import blocks_of, declarations_of, nodes_of, real_programs, tokens_of
 
 _NUMBER = re.compile(r"\b\d+(?:\.\d+)?\b")
 _NAME = re.compile(r"\b[A-Za-z_]\w*\b")
 
-_CHARACTERS = (
-    "\x00", "\x07", "\x1b", "\x7f", "\x85", "\r", "\t", "\v", "\f", "\n", " ", "\ufeff", "\u00a0", "\u00ad", "\u0301",
-    "\u200b", "\u200d", "\u202e", "\u2028", "\u2029", "\ufffd", "\uffff", "\ud800", "\udfff", "\U0001f600",
-    "\U0010ffff",
-    "é", "ß", "ı", "ſ", "К", "٣", "１", "中", "“", "’", "«", '"', "'", "`", "\\", "#", "{", "}", "(", ")", "[", "]",
-    ";", "&", "|", "!", "%", "$", "@", "~", "^", "?", ":", "=", "-", ">", "<", "/", "*", ".", ",", "_", "0", "9", "e",
-    "u{", '"""', "\\u{110000}", "\\u{D800}", "\\x", "->", ":=", "||", "//",
-)  # fmt: skip
-_NUMBERS = (
-    "0", "1", "-1", "2", "0.0", "1.0", "1.5", "1e308", "1e309", "1e-320", "0.1", "999999999999999999",
-    "9999999999999999999", "1" * 400, "1000001", "128", "2147483648",
-)  # fmt: skip
-_NAMES = (
-    "str", "int", "float", "bool", "list", "map", "len", "it", "text", "vote", "finish", "steps", "reasoning",
-    "default", "tool", "test", "max", "out", "trace", "None", "__class__", "a" * 300,
-)  # fmt: skip
-
 _GENTLE = ("nodes", "nodes", "nodes", "nesting", "names", "numbers", "declarations", "lines")
-_WRAPPERS = {
-    "expression": (
-        "(@)", "[@]", "[@][0]", "(not @)", "(-@)", "(@ + 1)", "(1 < @ < 2)", "(@ == @)", "(true == @ == true)",
-        "len(@)", "(if @ then 1 else 2)", "(if true then @ else @)", "(if true then @ else null)", "[x for x in @]",
-        "F(@)", "[@ for x in @]", "[y for y in [1] if @]", "(@ catch @)", "(1 catch @)", "(@ and @)", "(true or @)",
-        "@.text", "(@ in [@])",
-    ),
-    "type": ("list[@]", "@?", "map[str, @]", "@ | str", "@ | @", "private @"),
-    "statement": (
-        "if true { @ }", "if true { @ } else { @ }", "repeat max 2 { @ }", "repeat max 2 as i { @ stop if true }",
-    ),
-}  # fmt: skip
-"""Constructs around a node, which stands where the signs are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +28,6 @@ class Mutant:
     root: Path | None
     kinds: tuple[str, ...]
     """What was done to it, in order."""
-
-
-def grammar_words() -> list[str]:
-    """Keywords and signs of the language."""
-    rules = "\n".join(line for line in grammar_text().splitlines() if "/" not in line and not line.startswith("//"))
-    return sorted(set(re.findall(r'"([^"\s]+)"', rules)) | {'"text"', '"""text"""', "name", "1", "0.5"})
 
 
 class Mutator:
@@ -128,11 +92,11 @@ class Mutator:
 
     def _nesting(self, text: str, chance: Random) -> str:
         """A node inside many of one construct: what recurses, and what looks at its parts twice at every level."""
-        places = [place for place in nodes_of(text) if place[0] in _WRAPPERS]
+        places = [place for place in nodes_of(text) if place[0] in WRAPPERS]
         if not places:
             return text
         sort, start, end = chance.choice(places)
-        here, wrapper = text[start:end], chance.choice(_WRAPPERS[sort])
+        here, wrapper = text[start:end], chance.choice(WRAPPERS[sort])
         times = (
             chance.choice((1, 2, 3)) if wrapper.count("@") > 1 else chance.choice((1, 2, 5, 12, 24, 31, 62, 127, 200))
         )
@@ -157,7 +121,7 @@ class Mutator:
         for _ in range(chance.randint(1, 4)):
             at = chance.randint(0, len(text))
             cut = chance.choice((0, 0, 1))
-            text = text[:at] + chance.choice(_CHARACTERS) + text[at + cut :]
+            text = text[:at] + chance.choice(CHARACTERS) + text[at + cut :]
         return text
 
     def _tokens(self, text: str, chance: Random) -> str:
@@ -184,7 +148,7 @@ class Mutator:
         if not found:
             return text
         here = chance.choice(found)
-        name = chance.choice((chance.choice(found)[0], here[0][:-1] + "x", chance.choice(_NAMES)))
+        name = chance.choice((chance.choice(found)[0], here[0][:-1] + "x", chance.choice(NAMES)))
         if chance.randrange(2):
             return re.sub(rf"\b{re.escape(here[0])}\b", name, text)
         return text[: here.start()] + name + text[here.end() :]
@@ -194,7 +158,7 @@ class Mutator:
         if not found:
             return text
         here = chance.choice(found)
-        return text[: here.start()] + chance.choice(_NUMBERS) + text[here.end() :]
+        return text[: here.start()] + chance.choice(NUMBERS) + text[here.end() :]
 
     def _lines(self, text: str, chance: Random) -> str:
         lines = text.splitlines(keepends=True) or [""]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import zlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from support.tiny_model import make_tiny_model
 pytest.importorskip("torch")
 pytest.importorskip("llguidance")
 
+from lmgraph.engines.local.decode import RunningBatch
 from lmgraph.engines.local.engine import LocalEngine
 
 SCHEMA = {
@@ -108,6 +110,34 @@ async def test_constrained_and_free_rows_share_a_batch(engine: LocalEngine) -> N
     mixed = await asyncio.gather(sample(engine, Choices(OPTIONS), 4), sample(engine, None, 4))
     assert [answer.token_ids for answer in mixed[1]] == [answer.token_ids for answer in free]
     assert {engine.tokenizer.decode(answer.token_ids) for answer in mixed[0]} <= set(OPTIONS)
+
+
+async def test_an_end_that_must_follow_is_certain(engine: LocalEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[int] = []
+    step = RunningBatch.step
+
+    def counted(self: RunningBatch) -> None:
+        steps.append(len(self))
+        step(self)
+
+    monkeypatch.setattr(RunningBatch, "step", counted)
+    for answer in await sample(engine, Choices(("x", "z")), 4):
+        assert engine.tokenizer.decode(answer.token_ids) in ("x", "z")
+        assert answer.token_ids[1:] == [engine.stop_token_ids[0]]
+        assert answer.logprobs[1] == 0.0
+        assert answer.finish_reason == "stop"
+        if answer.allowed is not None:
+            first, last = (zlib.decompress(packed) for packed in answer.allowed)
+            assert [bits.bit_count() for bits in last].count(1) == sum(map(int.bit_count, last)) == 1
+            assert sum(map(int.bit_count, first)) == 2
+    assert steps == [], "the model is asked for the first token only"
+
+
+async def test_where_a_text_may_end_or_go_on_every_stop_token_may_end_it(engine: LocalEngine) -> None:
+    for answer in await sample(engine, Regex("x?"), 12):
+        if answer.allowed is not None:
+            allowed = zlib.decompress(answer.allowed[0])
+            assert sum(map(int.bit_count, allowed)) == 1 + len(engine.stop_token_ids)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """LoRA adapters of the local engine: read, checked against the base, and known by name.
 
 Shape suffixes: O x I the linear layer, R the rank. What is computed with them is not known here: the lean path adds
-them beside the base weights (lora.py), other models get merged copies of their layers (merged.py).
+them beside the base weights (lora.py), other models get merged copies of their layers (module_adapters.py).
 """
 
 from __future__ import annotations

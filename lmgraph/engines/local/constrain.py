@@ -36,13 +36,15 @@ Bits: TypeAlias = numpy.ndarray[Any, numpy.dtype[numpy.uint8]]
 class ConstrainedRow:
     """The state of one constrained completion."""
 
-    def __init__(self, matcher: LLMatcher, end_ids: Sequence[int], stop_ids: Sequence[int]) -> None:
+    def __init__(
+        self, matcher: LLMatcher, vocabulary_size: int, end_ids: Sequence[int], stop_ids: Sequence[int]
+    ) -> None:
         self._matcher = matcher
+        self._vocabulary_size = vocabulary_size
         self._end_ids = list(end_ids)
         """How the grammar spells the end of the text."""
         self._stop_ids = list(stop_ids)
         """What the request stops at; the end of the text is one of these."""
-        self._stopped = False
 
     def write_mask(self, bits: Bits) -> None:
         """Write which tokens the text can go on with, one bit a token, to contiguous ``bits``.
@@ -54,11 +56,35 @@ class ConstrainedRow:
             raise EngineError(f"the decode constraint cannot go on: {self._matcher.get_error()}")
 
     def adapt_mask(self, allowed_V: Bits) -> bool:
-        """Put the request's own stop tokens for the end of the text; returns whether anything is allowed then."""
+        """Put the request's own stop tokens for the end of the text; returns whether anything is allowed then.
+
+        Where nothing but the end can follow, it is the first of the stop tokens.
+        """
         may_end = bool(allowed_V[self._end_ids].any())
         allowed_V[self._end_ids] = 0
-        allowed_V[self._stop_ids] = may_end
-        return (may_end and bool(self._stop_ids)) or bool(allowed_V.any())
+        allowed_V[self._stop_ids] = 0
+        more = bool(allowed_V.any())
+        allowed_V[self._stop_ids if more else self._stop_ids[:1]] = may_end
+        return more or (may_end and bool(self._stop_ids))
+
+    def must_end(self) -> bool:
+        """Whether nothing but the end can follow, so that the model need not be asked. Raises: EngineError."""
+        bits = numpy.zeros(_mask_bytes(self._vocabulary_size), numpy.uint8)
+        self.write_mask(bits)
+        may_end = False
+        for end in self._end_ids:
+            place, bit = divmod(end, 8)
+            may_end = may_end or bool(bits[place] >> bit & 1)
+            bits[place] &= ~(1 << bit) & 0xFF
+        return may_end and not bits.any()
+
+    def end(self) -> tuple[int, bytes] | None:
+        """The token that stands for the end where it must follow, and the set of it; None if there is no stop token."""
+        if not self._stop_ids:
+            return None
+        only_V = numpy.zeros(self._vocabulary_size, numpy.uint8)
+        only_V[self._stop_ids[0]] = 1
+        return self._stop_ids[0], _packed(only_V)
 
     def accept(self, token_id: int) -> None:
         """Tell the grammar what was chosen."""
@@ -79,13 +105,12 @@ class Masks:
 
     def packed(self, row: int) -> bytes:
         """The set as `Generation.allowed` has it. Rows of one grammar go through equal sets, and share one object."""
-        return _compressed(numpy.packbits(self.allowed_RV[row], bitorder="little").tobytes())
+        return _packed(self.allowed_RV[row])
 
 
 def mask_logits(rows: Sequence[ConstrainedRow], logits_RV: torch.Tensor) -> Masks:
     """Set the logits of tokens that may not come next to -inf, in place."""
-    words = (logits_RV.shape[1] + BITS_A_WORD - 1) // BITS_A_WORD
-    bits = numpy.zeros((len(rows), words * BITS_A_WORD // 8), numpy.uint8)
+    bits = numpy.zeros((len(rows), _mask_bytes(logits_RV.shape[1])), numpy.uint8)
     problems: list[EngineError | None] = [None] * len(rows)
     for place, row in enumerate(rows):
         try:
@@ -100,6 +125,14 @@ def mask_logits(rows: Sequence[ConstrainedRow], logits_RV: torch.Tensor) -> Mask
             allowed_RV[place] = 1
     logits_RV.masked_fill_(torch.from_numpy(allowed_RV == 0).to(logits_RV.device), float("-inf"))
     return Masks(allowed_RV, goes_on, problems)
+
+
+def _mask_bytes(vocabulary_size: int) -> int:
+    return (vocabulary_size + BITS_A_WORD - 1) // BITS_A_WORD * (BITS_A_WORD // 8)
+
+
+def _packed(allowed_V: Bits) -> bytes:
+    return _compressed(numpy.packbits(allowed_V, bitorder="little").tobytes())
 
 
 @lru_cache(maxsize=1024)
@@ -129,7 +162,7 @@ class ConstraintCompiler:
             if len(self._compiled) > KEPT_GRAMMARS:
                 self._compiled.popitem(last=False)
         self._compiled.move_to_end(constraint)
-        return ConstrainedRow(template.deep_copy(), self._end_ids, stop_ids)
+        return ConstrainedRow(template.deep_copy(), self._vocabulary_size, self._end_ids, stop_ids)
 
     def _compile(self, constraint: Constraint) -> LLMatcher:
         try:

@@ -112,6 +112,7 @@ class RunningBatch:
             if row.constraint is not None:
                 try:
                     row.constraint.accept(token)
+                    _end_if_it_must(row, row.constraint)
                 except EngineError as error:
                     row.job.fail(error)
 
@@ -157,6 +158,21 @@ class RunningBatch:
                 self._memory.drop_row(place)
                 rows[place] = rows[-1]
                 rows.pop()
+
+
+def _end_if_it_must(row: Row, constraint: ConstrainedRow) -> None:
+    """Where a constrained text can only end now, end it without asking the model."""
+    if _finish_reason(row) is not None or not constraint.must_end():
+        return
+    end = constraint.end()
+    if end is None:
+        row.complete = True
+        return
+    token, only = end
+    row.token_ids.append(token)
+    row.logprobs.append(0.0)
+    if row.job.sampling.temperature > 0:
+        row.allowed.append(only)
 
 
 def _finish_reason(row: Row) -> FinishReason | None:

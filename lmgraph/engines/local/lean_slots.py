@@ -47,8 +47,11 @@ class Slots:
         self._slots_L2RHSD: torch.Tensor | None = None
         self._blocks = Blocks()
         self._shared: list[SharedBlock] | None = None
-        self._write_NH = self._bias_NHGS = torch.empty(0)
         self._used = 0
+        """Slots that some row uses, this step's included."""
+        self._bias_NHGS: torch.Tensor | None = None
+        """None where all rows use equally many."""
+        self._write_NH = torch.empty(0)
 
     def join(self, paths: Sequence[Sequence[Span]]) -> list[int]:
         """New rows, each with the spans of its whole prompt; returns how many slots each begins with."""
@@ -98,14 +101,13 @@ class Slots:
         """Make ready for one token a row; returns their positions, [N]."""
         owns = [row.own for row in self.rows]
         self._used = max(owns) + 1
-        room, heads, slots = self._ensure(len(owns), self._used).shape[2:5]
-        del room
-        places_N1 = torch.arange(len(owns), device=self._device).unsqueeze(1)
-        owns_N1 = torch.tensor(owns, device=self._device).unsqueeze(1)
-        heads_1H = torch.arange(heads, device=self._device).unsqueeze(0)
-        self._write_NH = ((places_N1 * heads + heads_1H) * slots + owns_N1).flatten()
-        self._bias_NHGS = torch.empty(0)
+        heads, slots = self._ensure(len(owns), self._used).shape[3:5]
+        self._bias_NHGS = None
         if min(owns) != max(owns):
+            places_N1 = torch.arange(len(owns), device=self._device).unsqueeze(1)
+            owns_N1 = torch.tensor(owns, device=self._device).unsqueeze(1)
+            heads_1H = torch.arange(heads, device=self._device).unsqueeze(0)
+            self._write_NH = ((places_N1 * heads + heads_1H) * slots + owns_N1).flatten()
             empty_NS = torch.arange(self._used, device=self._device) > owns_N1
             bias_NS = torch.zeros(empty_NS.shape, dtype=self._dtype, device=self._device)
             bias_NS.masked_fill_(empty_NS, float("-inf"))
@@ -127,15 +129,19 @@ class Slots:
         count, query_heads, size = query_NQD.shape
         heads = key_NHD.shape[1]
         slots_2RHSD = self._slots_L2RHSD[layer]
-        slots_2RHSD[0].view(-1, size).index_copy_(0, self._write_NH, key_NHD.reshape(-1, size))
-        slots_2RHSD[1].view(-1, size).index_copy_(0, self._write_NH, value_NHD.reshape(-1, size))
+        if self._bias_NHGS is None:
+            slots_2RHSD[0, :count, :, self._used - 1] = key_NHD
+            slots_2RHSD[1, :count, :, self._used - 1] = value_NHD
+        else:
+            slots_2RHSD[0].view(-1, size).index_copy_(0, self._write_NH, key_NHD.reshape(-1, size))
+            slots_2RHSD[1].view(-1, size).index_copy_(0, self._write_NH, value_NHD.reshape(-1, size))
         query_NHGD = query_NQD.view(count, heads, query_heads // heads, size)
         output_NHGD, log_sum_NHG = attend_part(
             query_NHGD,
             slots_2RHSD[0, :count, :, : self._used],
             slots_2RHSD[1, :count, :, : self._used],
             self._shape.scale,
-            bias_BQTS=self._bias_NHGS if self._bias_NHGS.numel() else None,
+            bias_BQTS=self._bias_NHGS,
         )
         if self._shared:
             attend_shared(layer, query_NHGD, self._shared, output_NHGD, log_sum_NHG, self._shape.scale)

@@ -94,6 +94,7 @@ class LlamaModel:
         self.dtype = self._embedding_VE.dtype
         self.device = self._embedding_VE.device
         self._eps: float = config.rms_norm_eps
+        self._eps_1 = torch.tensor([self._eps], device=self.device)
         self._rotary: Any = model.model.rotary_emb
         self._packed = pack and can_pack(self.device.type, self.dtype)
         self._cosines_ND = self._sines_ND = torch.empty(0)
@@ -117,8 +118,10 @@ class LlamaModel:
         rotated = shape.query_heads + shape.heads
         cosines_N1D, sines_N1D = self._angles(positions_N)
         hidden_NE = self._embedding_VE.index_select(0, ids_N)
+        padded_N: torch.Tensor | None = None
         if padding:
             hidden_NE = torch.nn.functional.pad(hidden_NE, (0, 0, 0, padding))
+            padded_N = hidden_NE.new_zeros((count + padding, shape.query_heads * shape.head_size))
         for index, layer in enumerate(self._layers):
             x_NE = self._norm(hidden_NE, layer.input_norm_E)
             heads_N = _apply(layer.query_key_value, x_NE, lora)[:count].view(count, -1, shape.head_size)
@@ -135,8 +138,9 @@ class LlamaModel:
             mixed_N = attend(
                 index, turned_NXD[:, : shape.query_heads], turned_NXD[:, shape.query_heads :], heads_N[:, rotated:]
             )
-            if padding:
-                mixed_N = torch.nn.functional.pad(mixed_N, (0, 0, 0, padding))
+            if padded_N is not None:
+                padded_N[:count] = mixed_N
+                mixed_N = padded_N
             hidden_NE.add_(_apply(layer.output, mixed_N, lora))
             x_NE = self._norm(hidden_NE, layer.inner_norm_E)
             gate_up_N = _apply(layer.gate_up, x_NE, lora)
@@ -155,7 +159,10 @@ class LlamaModel:
 
     def _norm(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         if x.dtype == torch.float32:
-            return torch.nn.functional.rms_norm(x, weight.shape, weight, self._eps)
+            # Few operations: of these small tensors, each costs more to start than to compute.
+            length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+            inverse = torch.addcmul(self._eps_1, length, length, value=1.0 / x.shape[-1]).rsqrt_()
+            return torch.mul(x, inverse).mul_(weight)
         wide = x.float()
         return weight * (wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + self._eps)).to(x.dtype)
 

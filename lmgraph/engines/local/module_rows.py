@@ -13,7 +13,7 @@ import torch
 from lmgraph.engines.local.adapters import Adapter
 from lmgraph.engines.local.jobs import Admission, Job
 from lmgraph.engines.local.kv import BatchMemory
-from lmgraph.engines.local.merged import MergedAdapters
+from lmgraph.engines.local.module_adapters import MergedAdapters
 from lmgraph.engines.local.prefill import prefill
 from lmgraph.engines.local.weights import Weights
 
