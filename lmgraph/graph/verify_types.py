@@ -36,6 +36,9 @@ class KnownTypes:
         for extern in graph.externs:
             if isinstance(extern.result, RecordType) and extern.result.name == f"{extern.name}.out":
                 self._declare(extern.result)
+        for metric in graph.metrics:
+            if metric.reads == "trace" and isinstance(metric.pred.type, RecordType):
+                self._declare(metric.pred.type)
         for enum in graph.enums:
             unique((member.name for member in enum.members), f"members of enum {enum.name}")
             unique(enum.labels, f"labels of enum {enum.name}")

@@ -294,3 +294,15 @@ sys.exit(f"imported {{heavy}}" if heavy else 0)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_trace_that_a_metric_reads_may_be_a_value_of_its_own() -> None:
+    text = """
+module Read(text: str) -> (label: str) {}
+record Row { text: str  label: str }
+metric quick(gold: Row, pred: Read.trace) -> float = 1 / (1 + (pred catch pred).calls)
+"""
+    graph = compile_source(Source("program.lmg", text), root=None).require()
+    body = graph.metric("quick").body
+    assert body is not None
+    assert [node.kind for node in walk(body)] == ["catch"]

@@ -128,3 +128,10 @@ def test_the_reporter_compares_so_many_names() -> None:
 )
 def test_distances_of_names_that_begin_or_end_alike(left: str, right: str, expected: int) -> None:
     assert distance(left, right, 10) == distance(right, left, 10) == expected
+
+
+def test_constraints_that_call_what_they_stand_in() -> None:
+    own = 'module M(a: str where M(a=it).b == "x") -> (b: str where M(a=it).b == it) {}'
+    assert codes(own) == {"E0321"}
+    chain = lines(lambda n: f'module M{n}(a: str where M{(n + 1) % MANY}(a=it).b == "x") -> (b: str) {{}}')
+    assert codes(chain) == {"E0321"}
