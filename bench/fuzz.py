@@ -17,6 +17,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -84,7 +85,9 @@ class Child:
 
     def _start(self) -> None:
         self._here, there = multiprocessing.Pipe()
-        self._process = multiprocessing.get_context("fork").Process(target=_serve, args=(there,), daemon=True)
+        self._process = multiprocessing.get_context("fork").Process(
+            target=_serve, args=(there, self._here), daemon=True
+        )
         self._process.start()
         there.close()
 
@@ -104,10 +107,12 @@ class Child:
         return verdict
 
 
-def _serve(asked: Connection) -> None:
-    while True:
-        text, root = asked.recv()
-        asked.send(judge(text, root))
+def _serve(asked: Connection, parents_end: Connection) -> None:
+    parents_end.close()  # else it would stay open here, and this process would wait for a parent that is gone
+    with suppress(EOFError):
+        while True:
+            text, root = asked.recv()
+            asked.send(judge(text, root))
 
 
 def shrink(text: str, fails: Callable[[str], bool]) -> str:

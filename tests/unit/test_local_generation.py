@@ -20,6 +20,7 @@ from lmgraph.runtime.engine import (
     SamplingParams,
     TrainableEngine,
 )
+from lmgraph.testing import check_engine
 from support.tiny_model import VOCABULARY_SIZE, make_tiny_model
 
 torch = pytest.importorskip("torch")
@@ -106,6 +107,10 @@ async def test_it_is_every_kind_of_engine(engine: LocalEngine, model_folder: Pat
     assert engine.token_exact
     assert engine.honours_seed
     assert engine.constrains
+
+
+async def test_it_keeps_the_protocol(engine: LocalEngine) -> None:
+    await check_engine(engine)
 
 
 @pytest.mark.parametrize("shared", [0, 60])

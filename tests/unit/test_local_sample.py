@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 
 import pytest
 
@@ -10,7 +11,13 @@ from lmgraph.runtime.engine import SamplingParams
 
 torch = pytest.importorskip("torch")
 
-from lmgraph.engines.local.sample import UniformStream, choose_tokens, invert_distribution, keep_top  # noqa: E402
+from lmgraph.engines.local.sample import (  # noqa: E402
+    BLOCK,
+    UniformStream,
+    choose_tokens,
+    invert_distribution,
+    keep_top,
+)
 
 PROBABILITIES = [0.5, 0.25, 0.15, 0.1]
 
@@ -64,6 +71,40 @@ def test_top_k_and_top_p_keep_the_right_tokens(top_k: int, top_p: float, kept: i
     probabilities_V = torch.tensor([0.1, 0.5, 0.15, 0.25])
     assert int((keep_top(probabilities_V, top_k, top_p) > 0).sum()) == kept
     assert keep_top(probabilities_V, top_k, top_p)[1] == 0.5
+
+
+@pytest.mark.parametrize("top_p", [0.1, 0.5, 0.9, 0.999])
+@pytest.mark.parametrize("spread", [0.01, 3.0])
+def test_a_nucleus_of_any_size_is_the_smallest_that_holds_enough(top_p: float, spread: float) -> None:
+    weights_V = torch.softmax(torch.randn(5000, generator=torch.Generator().manual_seed(1)) * spread, dim=0)
+    kept_V = keep_top(weights_V, 0, top_p)
+    chosen = kept_V > 0
+    assert torch.equal(kept_V[chosen], weights_V[chosen])
+    assert float(kept_V.sum()) >= top_p - 1e-4
+    assert float(kept_V.sum() - kept_V[chosen].min()) < top_p + 1e-4
+    assert float(weights_V[~chosen].max()) <= float(weights_V[chosen].min())
+
+
+def test_a_large_vocabulary_is_sampled_as_its_distribution_says() -> None:
+    vocabulary = 3 * BLOCK + 17
+    logits_V = torch.full((vocabulary,), float("-inf"))
+    places = [0, 1, BLOCK - 1, BLOCK, 2 * BLOCK + 5, vocabulary - 1]
+    logits_V[places] = torch.tensor([0.3, 0.1, 0.2, 0.1, 0.1, 0.2]).log()
+    rows = 20_000
+    params = [SamplingParams(temperature=1.0, seed=row) for row in range(rows)]
+    counts: Counter[int] = Counter()
+    for start in range(0, rows, 2000):
+        part = slice(start, start + 2000)
+        chosen = choose_tokens(
+            logits_V.expand(2000, -1).clone(), params[part], [UniformStream(seed, [1]) for seed in range(rows)[part]]
+        )
+        counts.update(chosen.token_ids)
+        for token, logprob in zip(chosen.token_ids, chosen.logprobs, strict=True):
+            assert logprob == pytest.approx(float(logits_V[token]), abs=1e-5)
+    assert set(counts) == set(places)
+    for place in places:
+        share = float(logits_V[place].exp())
+        assert abs(counts[place] / rows - share) < 4 * math.sqrt(share * (1 - share) / rows)
 
 
 def test_the_ends_of_the_distribution_are_never_impossible_tokens() -> None:

@@ -16,6 +16,8 @@ import torch
 
 from lmgraph.runtime.engine import SamplingParams
 
+FIRST_NUCLEUS = 256
+"""Tokens that are looked at first for top-p; more where they do not hold enough."""
 BLOCK = 256
 """Tokens of the vocabulary that are summed up together."""
 
@@ -71,17 +73,25 @@ def choose_tokens(
     return ChosenTokens(tokens_B.tolist(), logprobs_B.tolist())
 
 
-def keep_top(probabilities_V: torch.Tensor, top_k: int, top_p: float) -> torch.Tensor:
-    """``probabilities_V`` with everything outside the top k and the top-p nucleus set to 0."""
-    sorted_V, order_V = torch.sort(probabilities_V, descending=True, stable=True)
-    if 0 < top_k < sorted_V.numel():
-        sorted_V[top_k:] = 0
-    if top_p < 1.0:
-        # The token that crosses top_p stays in: what counts is the mass before it. top-p follows top-k, so the mass
-        # is of what top-k left.
-        before_V = sorted_V.cumsum(0) - sorted_V
-        sorted_V[before_V >= top_p * sorted_V.sum()] = 0
-    return torch.zeros_like(probabilities_V).scatter(0, order_V, sorted_V)
+def keep_top(weights_V: torch.Tensor, top_k: int, top_p: float) -> torch.Tensor:
+    """``weights_V`` with everything outside the top k and the top-p nucleus set to 0."""
+    size = weights_V.numel()
+    limited = 0 < top_k < size
+    if not limited and top_p >= 1.0:
+        return weights_V.clone()
+    # A nucleus is small as a rule, and a vocabulary takes long to sort.
+    count = top_k if limited else min(FIRST_NUCLEUS, size)
+    while True:
+        kept, order = torch.topk(weights_V, count)
+        if top_p < 1.0:
+            # The token that crosses top_p stays in: what counts is the mass before it. top-p follows top-k, so the
+            # mass is of what top-k left.
+            inside = kept.cumsum(0) - kept < top_p * (kept if limited else weights_V).sum()
+            if bool(inside[-1]) and not limited and count < size:
+                count = min(size, count * 8)
+                continue
+            kept[~inside] = 0
+        return torch.zeros_like(weights_V).scatter(0, order, kept)
 
 
 def invert_distribution(probabilities_RV: torch.Tensor, uniforms_R: torch.Tensor) -> torch.Tensor:
