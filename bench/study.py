@@ -8,9 +8,13 @@
 An arm is a list of stages with their options. Each (program, arm, seed) is a cell: one process, one JSON file under
 bench/results/study/. A cell whose file is there is not run again; one that was interrupted goes on where it was. Every
 stage's program is scored on test rows under strict and under constrained decoding, because a small model gains a lot
-from constraints alone. At the end the table of all cells is printed. Files of bench/results/learning/ are read as well.
+from constraints alone. At the end the table of all cells is printed.
 
-A grid file has `programs`, `seeds`, `limit`, and `[[arm]]` tables: `name`, `stages`, `options` ("mmgrpo.steps" = 30).
+Arms of one program and seed that begin with the same stages share them: the second arm goes on from what the stages of
+the first one left. It would have computed the same, for random numbers depend on the seed and the stage only.
+
+A grid file has `programs`, `seeds`, `limit`, `skip` (test rows passed over, by program), and `[[arm]]` tables: `name`,
+`stages`, `options` ("mmgrpo.steps" = 30), and `[options.PROGRAM]` tables with options of all arms of one program.
 """
 
 from __future__ import annotations
@@ -27,14 +31,14 @@ import sys
 import time
 import tomllib
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "bench" / "results"
-EARLIER = RESULTS / "learning"
-"""Files of the runner before this one: programs/intent and programs/support, demos then mmgrpo."""
+WORK = ROOT / ".lmgraph" / "study"
 DECODINGS = ("strict", "constrained")
 T_975 = (math.nan, 12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 """Quantiles of Student's t, by degrees of freedom: of means over two to ten seeds."""
@@ -49,6 +53,8 @@ class Cell:
     seed: int
     limit: int | None = 200
     dev_limit: int | None = None
+    skip: int = 0
+    """Test rows passed over before those that are scored."""
     options: dict[str, Any] = field(default_factory=dict)
     """By `optimizer.option`."""
 
@@ -68,15 +74,15 @@ class Cell:
         return path if path.suffix == ".lmg" else ROOT / "programs" / self.program / "program.lmg"
 
     @property
+    def work(self) -> Path:
+        return WORK / self.file.stem
+
+    def options_of(self, stage: str) -> dict[str, Any]:
+        return {key.partition(".")[2]: value for key, value in self.options.items() if key.startswith(f"{stage}.")}
+
+    @property
     def done(self) -> bool:
-        if self.file.exists():
-            return True
-        earlier = EARLIER / f"{self.program_title}-{self.seed}.json"
-        if self.stages != ("demos", "mmgrpo") or self.arm != default_arm(self.stages) or not earlier.exists():
-            return False
-        data = json.loads(earlier.read_text())
-        rows = data["stages"]["start"]["test"]["strict"]["rows"]
-        return rows == self.limit and self.options in ({}, {"mmgrpo.steps": data["steps"]})
+        return self.file.exists()
 
 
 def default_arm(stages: tuple[str, ...]) -> str:
@@ -88,50 +94,87 @@ async def run_cell(cell: Cell) -> dict[str, Any]:
     import lmgraph
     from lmgraph.evaluate import evaluate, make_task
     from lmgraph.optimize import StageSpec, optimize
+    from lmgraph.optimize.compose import models_used, study_key
     from lmgraph.runtime import Runtime
 
     program = lmgraph.compile_file(cell.source)
     task = make_task(program)
-    work = ROOT / ".lmgraph" / "study" / cell.file.stem
-    stages = [
-        StageSpec(
-            name, {key.partition(".")[2]: value for key, value in cell.options.items() if key.startswith(f"{name}.")}
-        )
-        for name in cell.stages
-    ]
+    task = replace(task, splits={**task.splits, "test": task.split("test")[cell.skip :]})
+    stages = [StageSpec(name, cell.options_of(name)) for name in cell.stages]
     started = time.perf_counter()
     found: dict[str, Any] = {}
-    scored: dict[str, Any] = {}
     async with Runtime() as runtime:
+        models = models_used(program, task, runtime)
+        key = study_key(
+            program, task, stages, seed=cell.seed, decoding="strict", models=models, dev_limit=cell.dev_limit
+        )
+        take_shared_stages(cell, program.hash, key)
         run = await optimize(
-            program, stages, runtime=runtime, task=task, output=work / "artifact", study_folder=work / "study",
-            seed=cell.seed, dev_limit=cell.dev_limit,
+            program, stages, runtime=runtime, task=task, output=cell.work / "artifact",
+            study_folder=cell.work / "study", seed=cell.seed, decoding="strict", dev_limit=cell.dev_limit,
             status=lambda message, share: say(cell, started, message),
         )  # fmt: skip
-        seconds = time.perf_counter() - started
         for number, record in enumerate(run.stages):
             stage = lmgraph.load(record.artifact)
-            if stage.hash not in scored:  # a stage that changed nothing has the scores of the one before
-                scored[stage.hash] = {}
-                for decoding in DECODINGS:
+            scores = {}
+            for decoding in DECODINGS:
+                # A program is scored once: arms share their start, and a stage may change nothing.
+                known = WORK / "scores" / f"{stage.hash}-{decoding}-{cell.skip}-{cell.limit}.json"
+                if not known.exists():
                     result = await evaluate(
                         stage, runtime=runtime, task=task, split="test", limit=cell.limit, decoding=decoding
                     )
-                    say(cell, started, f"test {record.name}, {decoding}: {result.interval}")
-                    scored[stage.hash][decoding] = result.to_data(rows=False)
+                    write_json(known, result.to_data(rows=False))
+                scores[decoding] = json.loads(known.read_text())
+                say(cell, started, f"test {record.name}, {decoding}: {scores[decoding]['score']:.3f}")
             name = record.name if record.name not in found else f"{record.name} {number}"
             found[name] = {
-                "test": scored[stage.hash], "dev": record.dev, "kept": record.kept, "calls": record.calls,
+                "test": scores, "dev": record.dev, "kept": record.kept, "calls": record.calls,
                 "tokens": record.tokens, "seconds": record.seconds, "notes": record.notes,
                 "curves": record.details.get("curves", {}),
             }  # fmt: skip
     return {
         **{key: value for key, value in asdict(cell).items() if key != "program"},
         "program": cell.program_title,
-        "optimize_seconds": round(seconds, 1),
+        "optimize_seconds": round(sum(record.seconds for record in run.stages), 1),
         "machine": f"{platform.machine()}, {platform.system()}, {os.cpu_count()} cores",
+        "threads": int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)),
         "stages": found,
     }
+
+
+def take_shared_stages(cell: Cell, program_hash: str, key: str) -> None:
+    """Begin with the finished stages of another arm of this program and seed, where it has the same first stages."""
+    from lmgraph.optimize.study import FORMAT
+
+    about = {"program": program_hash, "seed": cell.seed, "dev_limit": cell.dev_limit}
+    stages = [[name, cell.options_of(name)] for name in cell.stages]
+    mine = cell.work / "study" / "study.json"
+    if mine.exists():
+        return
+    best: list[Any] = []
+    for path in sorted(WORK.glob("*/about.json")):
+        other = json.loads(path.read_text())
+        theirs = path.parent / "study" / "study.json"
+        if {key: other[key] for key in about} != about or not theirs.exists():
+            continue
+        records = json.loads(theirs.read_text())["stages"]
+        pairs = zip(stages, other["stages"], records[1:], strict=False)
+        same = len(list(takewhile(lambda pair: pair[0] == pair[1], pairs)))
+        if len(records[: same + 1]) > len(best):
+            best = records[: same + 1]
+    write_json(cell.work / "about.json", {**about, "stages": stages})
+    if best:
+        for part in ("stages", "work", "adapters"):
+            (mine.parent / part).mkdir(parents=True, exist_ok=True)
+        write_json(mine, {"format": FORMAT, "key": key, "stages": best, "spent": {}, "finished": False})
+
+
+def write_json(path: Path, data: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(data, indent=1) + "\n")
+    part.replace(path)
 
 
 def say(cell: Cell, started: float, message: str) -> None:
@@ -156,13 +199,7 @@ def run_all(cells: list[Cell], jobs: int) -> int:
 
 
 def read_cells() -> list[dict[str, Any]]:
-    cells = []
-    for folder in (EARLIER, RESULTS / "study"):
-        for path in sorted(folder.glob("*.json")):
-            cell = json.loads(path.read_text())
-            names = tuple(name for name in cell["stages"] if name != "start")
-            cells.append({"arm": default_arm(names), **cell})
-    return cells
+    return [json.loads(path.read_text()) for path in sorted((RESULTS / "study").glob("*.json"))]
 
 
 def table(cells: list[dict[str, Any]]) -> str:
@@ -215,6 +252,7 @@ def plan(options: argparse.Namespace) -> list[Cell]:
     programs = grid.get("programs") or options.programs.split(",")
     seeds = grid.get("seeds") or [int(seed) for seed in options.seeds.split(",")]
     limit, dev_limit = grid.get("limit", options.limit), grid.get("dev_limit", options.dev_limit)
+    skip = grid.get("skip", {})
     given = [text.partition("=") for text in options.set]
     arms = grid.get("arm") or [
         {
@@ -229,7 +267,9 @@ def plan(options: argparse.Namespace) -> list[Cell]:
             for arm in arms:
                 stages = tuple(arm["stages"])
                 name = arm.get("name") or default_arm(stages)
-                cells.append(Cell(program, name, stages, seed, limit, dev_limit, dict(arm.get("options", {}))))
+                skipped = skip.get(program, options.skip)
+                options_given = {**grid.get("options", {}).get(program, {}), **arm.get("options", {})}
+                cells.append(Cell(program, name, stages, seed, limit, dev_limit, skipped, options_given))
     return cells
 
 
@@ -250,6 +290,7 @@ def main() -> None:
     parser.add_argument("--arm", help="what to call these stages with these options; default: their names")
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--limit", type=int, default=200, help="test rows to score")
+    parser.add_argument("--skip", type=int, default=0, help="test rows to pass over first")
     parser.add_argument("--dev-limit", type=int, help="dev rows that stages are compared on")
     parser.add_argument("--grid", type=Path, help="a TOML file in place of these flags")
     parser.add_argument("--jobs", type=int, default=1, help="cells at a time; they share the cores")
@@ -260,10 +301,7 @@ def main() -> None:
         data = json.loads(options.cell)
         cell = Cell(**{**data, "stages": tuple(data["stages"])})
         result = asyncio.run(run_cell(cell))
-        cell.file.parent.mkdir(parents=True, exist_ok=True)
-        part = cell.file.with_suffix(".part")
-        part.write_text(json.dumps(result, indent=1) + "\n")
-        part.replace(cell.file)
+        write_json(cell.file, result)
         return
     if options.set and not options.arm:
         parser.error("options change what an arm is: give it a name with --arm")

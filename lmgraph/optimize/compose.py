@@ -76,6 +76,13 @@ def study_key(
     return f"{derive_seed(*parts):016x}"
 
 
+def models_used(program: Program, task: Task, runtime: Runtime) -> str:
+    """Engine and model of every declared lm, the judge's included."""
+    judge = task.objective.judge
+    lms = {module.lm for module in program.graph.modules} | ({judge} if judge is not None else set())
+    return ",".join("/".join(runtime.bindings.resolve(program.graph, lm)) for lm in sorted(lms))
+
+
 async def optimize(
     program: Program,
     stages: Sequence[StageSpec],
@@ -110,9 +117,7 @@ async def optimize(
         trains = any(getattr(optimizer, "trains_weights", False) for _, optimizer, _ in optimizers)
         decoding = "strict" if trains else "constrained"
     dev = list(task.dev[:dev_limit])
-    judge = task.objective.judge
-    lms = {module.lm for module in program.graph.modules} | ({judge} if judge is not None else set())
-    models = ",".join("/".join(runtime.bindings.resolve(program.graph, lm)) for lm in sorted(lms))
+    models = models_used(program, task, runtime)
     key = study_key(program, task, stages, seed=seed, decoding=decoding, models=models, dev_limit=dev_limit)
     study = Study.open(study_folder, key, fresh=fresh)
     resumed = study.resumed

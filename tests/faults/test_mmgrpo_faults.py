@@ -130,6 +130,18 @@ async def test_equal_rewards_train_nothing_and_say_what_to_do(tmp_path: Path, mo
     assert not program.params.adapters, "nothing was learned, so there is no adapter"
 
 
+@pytest.mark.parametrize(("patience", "steps"), [(2, 2), (4, 4), (0, 6)])
+async def test_a_run_with_nothing_to_learn_ends_when_its_patience_does(
+    tmp_path: Path, model: Path, patience: int, steps: int
+) -> None:
+    engine = TrainableScript(model, ("all",))
+    done = await run(tmp_path, model, engine=engine, redraws=0, samples=2, steps=6, patience=patience)
+    stage = done.stages[1]
+    assert len(stage.details["curves"]["groups that train"]) == steps
+    assert any("Ended early" in note for note in stage.notes) == (steps < 6)
+    assert done.stopped is None, "it is a finished run: the same command starts a new one"
+
+
 async def test_a_module_that_is_never_reached_is_named(tmp_path: Path, model: Path) -> None:
     text = PROGRAM.replace("joined = Join(texts)", "said = if len(words) > 5 then Join(texts).text else texts[0]")
     text = text.replace("text=joined.text", "text=said")

@@ -43,6 +43,9 @@ class MmgrpoConfig(OptimizerConfig):
     redraws: int = Field(
         default=3, ge=0, description="times a step draws new rows in place of those whose samples all scored the same"
     )
+    patience: int = Field(
+        default=5, ge=0, description="end after this many steps in a row in which no group trained; 0: never"
+    )
     temperature: float = Field(default=1.0, gt=0, description="sampling temperature of the rollouts")
     decoding: Literal["strict", "constrained"] = Field(
         default="strict",

@@ -114,6 +114,7 @@ def sentences(
     skipped: int,
     aside: Mapping[str, str],
     stopped: str | None,
+    stuck: bool,
 ) -> list[str]:
     """Notes for the report."""
     named = "; ".join(f"{name} for {', '.join(modules)}" for name, modules in adapters.items())
@@ -122,6 +123,8 @@ def sentences(
         notes.append(
             "All rollouts of every group scored the same, so nothing was learned. Prompts first: run demos before."
         )
+    if stuck and step < steps:
+        notes.append("Ended early: no group trained in the last steps (mmgrpo.patience).")
     reached = {name.removesuffix(": reward") for name in curves.data if name.endswith(": reward")}
     for module in sorted({module for modules in adapters.values() for module in modules} - reached):
         if curves.steps:

@@ -46,7 +46,7 @@ class MultiModuleGRPO:
         run = Training(self.config, program, modules, task, lab)
         await run.open(planned, engines)
         stopped: str | None = None
-        while run.step < self.config.steps:
+        while run.step < self.config.steps and not run.is_stuck:
             try:
                 await run.one_step()
             except BudgetExhausted as stop:

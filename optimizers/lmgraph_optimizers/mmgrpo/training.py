@@ -90,6 +90,12 @@ class Training:
         if state is not None and work is not None:
             self._restore(state, work)
 
+    @property
+    def is_stuck(self) -> bool:
+        """Whether the last steps all had nothing to compare: another one would only cost what they did."""
+        recent = self._curves.data.get("groups that train", [])[-self._config.patience :]
+        return 0 < self._config.patience <= len(recent) and not any(recent)
+
     async def one_step(self) -> None:
         """Sample, compare, update, publish the new adapter versions, checkpoint."""
         began = time.perf_counter()
@@ -120,7 +126,9 @@ class Training:
 
     def result(self, stopped: str | None) -> OptimizeResult:
         adapters = {one.plan.name: one.plan.modules for one in self._adapters}
-        notes = sentences(self.step, self._config.steps, adapters, self._curves, self._skipped, self._aside, stopped)
+        notes = sentences(
+            self.step, self._config.steps, adapters, self._curves, self._skipped, self._aside, stopped, self.is_stuck
+        )
         return OptimizeResult(self.program, tuple(notes), stopped, {"curves": self._curves.data})
 
     async def _sample(self) -> tuple[list[Rollout], Batch, RunningScale]:
