@@ -108,7 +108,8 @@ def draw_inboxes(pool: Pool, count: int, source: random.Random) -> list[Inbox]:
         messages: list[str] = []
         for group in groups:
             messages.append(decks[group].deal(messages))
-        inboxes.append({"messages": messages, "place": place, "team": team})
+        teams_of = [None if group == SPAM else group for group in groups]
+        inboxes.append({"messages": messages, "place": place, "team": team, "teams": teams_of})
     source.shuffle(inboxes)
     return inboxes
 

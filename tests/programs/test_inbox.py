@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from itertools import combinations
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -38,7 +39,7 @@ def test_inboxes_fit_the_record(graph: Any, split: str) -> None:
     found = rows("inbox", split)
     assert len(found) == SIZES[split]
     for inbox in found:
-        assert set(inbox) == {"messages", "place", "team"}
+        assert set(inbox) == {"messages", "place", "team", "teams"}
         assert 2 <= len(inbox["messages"]) == len(set(inbox["messages"])) <= 4
         assert all(0 < len(message) < 160 for message in inbox["messages"])
         assert 0 <= inbox["place"] < len(inbox["messages"])
@@ -102,3 +103,24 @@ def test_making_the_inboxes_is_repeatable_and_leaves_out_a_message_with_two_labe
     messages = {message for split in SPLITS for inbox in inboxes[split] for message in inbox["messages"]}
     assert not messages & {"both", "not used", "see you later"}
     assert max(map(len, messages)) < 160
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_every_message_has_its_team_or_none(split: str) -> None:
+    for inbox in rows("inbox", split):
+        teams, place = inbox["teams"], inbox["place"]
+        assert len(teams) == len(inbox["messages"])
+        assert teams[:place] == [None] * place and teams[place] == inbox["team"]
+
+
+def test_the_share_counts_places_with_the_right_team_and_rightly_with_none() -> None:
+    share = load("inbox", "metrics.py").share_right
+    gold = SimpleNamespace(teams=[None, "cards", "top_up", None])
+    assert share(gold, SimpleNamespace(teams=[None, "cards", "cards", None])) == 0.75
+    assert share(gold, SimpleNamespace(teams=["cards", None, "cards", "top_up"])) == 0.0
+
+
+def test_every_message_is_screened_and_only_customers_are_routed() -> None:
+    graph = compile_path(PROGRAMS / "inbox" / "every.lmg").graph
+    assert graph is not None and graph.entry == "SortAll"
+    assert set(graph.modules_of("SortAll")) == {"Screen", "Route"}
