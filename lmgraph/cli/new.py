@@ -97,4 +97,3 @@ def _files(folder: Path) -> list[Path]:
     """The template's files, the program first."""
     found = [path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
     return sorted(found, key=lambda path: (path.suffix != ".lmg", path.relative_to(folder).as_posix()))
-

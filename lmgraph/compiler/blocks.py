@@ -13,9 +13,7 @@ from lmgraph.syntax import tree
 class Settings:
     """One block's entries by key. Unknown and repeated keys are reported when it is made, wrong values when read."""
 
-    def __init__(
-        self, owner: str, entries: Sequence[tree.Entry], known: Sequence[str], reporter: Reporter
-    ) -> None:
+    def __init__(self, owner: str, entries: Sequence[tree.Entry], known: Sequence[str], reporter: Reporter) -> None:
         self._reporter = reporter
         self._entries: dict[str, tree.Entry] = {}
         for entry in entries:

@@ -34,7 +34,11 @@ def read_dataset(
     format = declaration.source.format
     if format.text not in FORMATS:
         reporter.unknown(
-            "E0203", format.span, f"data is not read from `{format.text}`", format.text, FORMATS,
+            "E0203",
+            format.span,
+            f"data is not read from `{format.text}`",
+            format.text,
+            FORMATS,
             otherwise=f"the formats are {listed(FORMATS)}",
         )
     path = _data_path(declaration.source.path, files, reporter)

@@ -41,9 +41,7 @@ NO_DEFAULT = object()
 class Declarations:
     """The meaning of each declared name. Every problem is reported when the name is first read."""
 
-    def __init__(
-        self, names: Names, files: ProgramFiles, reporter: Reporter, sources: Mapping[str, Source]
-    ) -> None:
+    def __init__(self, names: Names, files: ProgramFiles, reporter: Reporter, sources: Mapping[str, Source]) -> None:
         self.names = names
         self.read_constraint: ConstraintReader = lambda node, type, default, text: None
         self._sources = sources
@@ -125,7 +123,9 @@ class Declarations:
             declared = found.name.text
             if declared in self._open:
                 self._reporter.error(
-                    "E0205", at, f"the signature of `{owner.text}` would contain itself",
+                    "E0205",
+                    at,
+                    f"the signature of `{owner.text}` would contain itself",
                     help="declare a record for what both sides hold",
                 )
                 return None

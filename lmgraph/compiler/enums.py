@@ -131,9 +131,7 @@ def _quoted(label: str) -> str:
     return f'"{label}"' if len(label) <= 40 else f'"{label[:37]}..."'
 
 
-def unknown_member(
-    enum: EnumType, name: str, span: Span, reporter: Reporter, declared: Span | None
-) -> None:
+def unknown_member(enum: EnumType, name: str, span: Span, reporter: Reporter, declared: Span | None) -> None:
     """Reports a member that the enum does not have."""
     names = [member.name for member in enum.members]
     by_label = next((member.name for member in enum.members if member.label == name), None)

@@ -196,7 +196,7 @@ class BodyChecker:
     def _return(self, statement: tree.Return, arguments: Sequence[tree.Argument], scope: Scope) -> None:
         if self._signature is None:
             self._reporter.error(
-                "E0405", statement.span, "a test gives nothing back", help="state what must hold: `assert … else \"…\"`"
+                "E0405", statement.span, "a test gives nothing back", help='state what must hold: `assert … else "…"`'
             )
             return
         name = self._signature.name

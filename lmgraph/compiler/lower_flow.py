@@ -96,9 +96,7 @@ class FlowLowering(ExpressionLowering):
     def lone_module(self, signature: SignatureTypes) -> FlowSpec:
         """The flow of a file that has one module and no flow: it calls the module with its own inputs."""
         name = signature.name
-        parameters = tuple(
-            Parameter(self.claim(f"{name}/{one.name}", signature.span), one) for one in signature.inputs
-        )
+        parameters = tuple(Parameter(self.claim(f"{name}/{one.name}", signature.span), one) for one in signature.inputs)
         own = self.claim(f"{name}/{name}", signature.span)
         arguments = tuple(Operand(parameter.field.name, Ref(parameter.id)) for parameter in parameters)
         place = Place(f"{own}.", {}, [])
@@ -201,9 +199,7 @@ class FlowLowering(ExpressionLowering):
         return Ref(own)
 
     def _returned(self, statement: tree.Return, block: Block) -> tuple[Operand, ...]:
-        return self.operands(
-            statement.arguments, self._outputs, Place(f"{block.at}return.", block.values, block.nodes)
-        )
+        return self.operands(statement.arguments, self._outputs, Place(f"{block.at}return.", block.values, block.nodes))
 
     def _branches(
         self, statement: tree.If, block: Block

@@ -81,9 +81,7 @@ def _refuse_acting(body: tree.Expression, facts: Facts, reporter: Reporter) -> N
             )
 
 
-def _metric_signature(
-    declaration: tree.Metric, declarations: Declarations, reporter: Reporter
-) -> MetricTypes | None:
+def _metric_signature(declaration: tree.Metric, declarations: Declarations, reporter: Reporter) -> MetricTypes | None:
     inputs = declaration.signature.inputs
     name = declaration.name.text
     if len(inputs) != 2:

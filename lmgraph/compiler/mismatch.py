@@ -61,9 +61,7 @@ def _shown(node: tree.Expression, found: Type, target: Type) -> str:
     return f"{a_type(found)}"
 
 
-def _advice(
-    node: tree.Expression, found: Type, target: Type, reporter: Reporter
-) -> tuple[str | None, Fix | None]:
+def _advice(node: tree.Expression, found: Type, target: Type, reporter: Reporter) -> tuple[str | None, Fix | None]:
     wanted = present(target)
     after = Span(node.span.file, node.span.end, node.span.end)
     if isinstance(node, tree.Constant) and isinstance(node.value, str):
@@ -94,9 +92,7 @@ def _advice(
     return None, None
 
 
-def _member_for(
-    node: tree.Constant, text: str, enum: EnumType, reporter: Reporter
-) -> tuple[str | None, Fix | None]:
+def _member_for(node: tree.Constant, text: str, enum: EnumType, reporter: Reporter) -> tuple[str | None, Fix | None]:
     for member in enum.members:
         if text in (member.name, member.label):
             written = f"{enum.name}.{member.name}"

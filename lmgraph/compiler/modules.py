@@ -81,9 +81,7 @@ class Modules:
         entries = declaration.block.entries if declaration.block else ()
         module = self._declarations.base_of(declaration)
         assert module is not None
-        return self._configured(
-            replace(origin, name=declaration.name.text), declaration, entries, module.signature
-        )
+        return self._configured(replace(origin, name=declaration.name.text), declaration, entries, module.signature)
 
     def _configured(
         self,

@@ -18,9 +18,7 @@ from lmgraph.syntax import tree
 _IN_STUB = ("in a stub", "an answer is written out: texts, numbers, lists, records and enum members")
 
 
-def check_tests(
-    tests: Sequence[tree.Test], declarations: Declarations, reporter: Reporter, facts: Facts
-) -> None:
+def check_tests(tests: Sequence[tree.Test], declarations: Declarations, reporter: Reporter, facts: Facts) -> None:
     """Reports every problem of the tests and leaves the types of their expressions in ``facts``."""
     titles: dict[str, Span] = {}
     for test in tests:

@@ -147,6 +147,6 @@ def described(found: Type) -> str:
 
 
 def a_type(found: Type) -> str:
-    """"an `int`", "a `Team`": a value of the type, in the words of a message."""
+    """ "an `int`", "a `Team`": a value of the type, in the words of a message."""
     text = described(found)
     return f"{'an' if text[:1] in 'aeiouAEIOU' else 'a'} `{text}`"

@@ -128,7 +128,7 @@ class Reporter:
 
 
 def listed(names: Iterable[str], last: str = "and") -> str:
-    """"`a`, `b` and `c`": names as a message shows them."""
+    """ "`a`, `b` and `c`": names as a message shows them."""
     quoted = [f"`{name}`" for name in names]
     if len(quoted) < 2:
         return "".join(quoted)
@@ -136,7 +136,7 @@ def listed(names: Iterable[str], last: str = "and") -> str:
 
 
 def some(names: Iterable[str], most: int = 6) -> str:
-    """"`a`, `b` and 3 more": the first of the names in alphabetical order."""
+    """ "`a`, `b` and 3 more": the first of the names in alphabetical order."""
     ordered = sorted(names)
     if len(ordered) <= most:
         return listed(ordered)
@@ -144,7 +144,7 @@ def some(names: Iterable[str], most: int = 6) -> str:
 
 
 def circle_of(names: Sequence[str], most: int = 6) -> str:
-    """"`a` → `b` → `a`", with a gap where it is long."""
+    """ "`a` → `b` → `a`", with a gap where it is long."""
     quoted = [f"`{name}`" for name in names]
     if len(quoted) > most:
         quoted[most - 2 : -2] = ["…"]

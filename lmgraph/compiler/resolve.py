@@ -19,8 +19,16 @@ BUILTIN_TYPES = ("str", "int", "float", "bool", "list", "map")
 BUILTIN_FUNCTIONS = ("len",)
 
 Named: TypeAlias = (
-    tree.Enum | tree.Record | tree.Lm | tree.Extern | tree.Module | tree.Instance | tree.Flow | tree.Dataset
-    | tree.Metric | tree.Objective
+    tree.Enum
+    | tree.Record
+    | tree.Lm
+    | tree.Extern
+    | tree.Module
+    | tree.Instance
+    | tree.Flow
+    | tree.Dataset
+    | tree.Metric
+    | tree.Objective
 )
 _Wanted = TypeVar("_Wanted", bound=Named)
 
@@ -39,7 +47,7 @@ _KINDS: dict[type, str] = {
 
 
 def kind_of(declaration: Named) -> str:
-    """"a module", with its article, for messages."""
+    """ "a module", with its article, for messages."""
     if isinstance(declaration, tree.Extern):
         return f"{'an' if declaration.kind == 'fn' else 'a'} {declaration.kind}"
     return _KINDS[type(declaration)]
@@ -205,9 +213,7 @@ class Names:
             self.wrong_kind(name, at, found, wanted, self.of_kind(at, *kinds))
         return None
 
-    def wrong_kind(
-        self, name: str, span: Span, found: Named, wanted: str, known: Sequence[str] | None = None
-    ) -> None:
+    def wrong_kind(self, name: str, span: Span, found: Named, wanted: str, known: Sequence[str] | None = None) -> None:
         """Reports a name of another kind than ``wanted``; ``known`` are those that would do, if one can list them."""
         plain = wanted.split(" ", 1)[1]
         help = None
@@ -223,5 +229,5 @@ class Names:
 
 
 def _plural(plain: str) -> str:
-    """"modules" of "module", "tools, retrievers or fns" of "tool, retriever or fn"."""
+    """ "modules" of "module", "tools, retrievers or fns" of "tool, retriever or fn"."""
     return re.sub(r"(\w\w+)(?=,|$| or )", r"\1s", plain)

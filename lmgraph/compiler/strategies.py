@@ -133,16 +133,12 @@ def _react(
             help="give some of them to a module of their own",
         )  # fmt: skip
     steps = settings.integer("max_steps", 1, MOST_STEPS)
-    return replace(
-        spec, tools=tuple(tools) or spec.tools, max_steps=steps or spec.max_steps or DEFAULT_STEPS
-    )
+    return replace(spec, tools=tuple(tools) or spec.tools, max_steps=steps or spec.max_steps or DEFAULT_STEPS)
 
 
 def step_type(module: str) -> RecordType:
     """What a react module's answer sees of one step."""
-    return RecordType(
-        f"{module}.step_taken", (Field("thought", STR), Field("action", STR), Field("observation", STR))
-    )
+    return RecordType(f"{module}.step_taken", (Field("thought", STR), Field("action", STR), Field("observation", STR)))
 
 
 def action_types(module: str, tools: tuple[SignatureTypes, ...]) -> tuple[RecordType, ...]:

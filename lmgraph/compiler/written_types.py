@@ -117,9 +117,7 @@ class WrittenTypes:
                     return UNKNOWN
                 if key == STR:
                     return MapType(value)
-                self._reporter.error(
-                    "E0314", node.arguments[0].span, "the keys of a map are texts", help=_shape(name)
-                )
+                self._reporter.error("E0314", node.arguments[0].span, "the keys of a map are texts", help=_shape(name))
             case "list" | "map", _:
                 holds = "one type" if name == "list" else "the type of its keys and of its values"
                 self._reporter.error("E0314", node.span, f"`{name}` takes {holds}", help=_shape(name))

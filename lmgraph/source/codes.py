@@ -33,7 +33,7 @@ _E01: tuple[CodeInfo, ...] = (
         "E0103",
         "string is not closed",
         'A string in double quotes ends on the line where it starts. A text of several lines stands between `"""` '
-        "and `\"\"\"`. A double quote inside a string is written `\\\"`.",
+        'and `"""`. A double quote inside a string is written `\\"`.',
         'test "never ends {}',
     ),
     CodeInfo(
@@ -53,7 +53,7 @@ _E01: tuple[CodeInfo, ...] = (
     CodeInfo(
         "E0106",
         "unknown escape in a string",
-        "A backslash in a string starts one of these escapes: \\\\ \\\" \\n \\t \\r \\u{1F600}. To write a backslash "
+        'A backslash in a string starts one of these escapes: \\\\ \\" \\n \\t \\r \\u{1F600}. To write a backslash '
         "itself, double it.",
         'enum Path { home = "C:\\users" }',
     ),
@@ -108,7 +108,5 @@ _E01: tuple[CodeInfo, ...] = (
 )
 
 
-CODES: dict[str, CodeInfo] = {
-    info.code: info for section in (_E01, E02, E03, E04, E05, W) for info in section
-}
+CODES: dict[str, CodeInfo] = {info.code: info for section in (_E01, E02, E03, E04, E05, W) for info in section}
 """Every code, in order."""

@@ -61,4 +61,3 @@ def children(node: object) -> list[Any]:
         elif type(one) is tuple:
             waiting.extend(one[::-1])
     return found
-

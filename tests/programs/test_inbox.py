@@ -110,7 +110,8 @@ def test_every_message_has_its_team_or_none(split: str) -> None:
     for inbox in rows("inbox", split):
         teams, place = inbox["teams"], inbox["place"]
         assert len(teams) == len(inbox["messages"])
-        assert teams[:place] == [None] * place and teams[place] == inbox["team"]
+        assert teams[:place] == [None] * place
+        assert teams[place] == inbox["team"]
 
 
 def test_the_share_counts_places_with_the_right_team_and_rightly_with_none() -> None:
@@ -122,5 +123,6 @@ def test_the_share_counts_places_with_the_right_team_and_rightly_with_none() -> 
 
 def test_every_message_is_screened_and_only_customers_are_routed() -> None:
     graph = compile_path(PROGRAMS / "inbox" / "every.lmg").graph
-    assert graph is not None and graph.entry == "SortAll"
+    assert graph is not None
+    assert graph.entry == "SortAll"
     assert set(graph.modules_of("SortAll")) == {"Screen", "Route"}

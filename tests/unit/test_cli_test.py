@@ -151,7 +151,7 @@ def test_json(cli: Cli) -> None:
     (false,) = by_title["a saw is a fruit"]["false"]
     assert false["message"] == "a saw cuts"
     assert false["values"]["out.kind"] == "tool"
-    line, column = place('assert out.kind == Kind.fruit and').split(":")[1:]
+    line, column = place("assert out.kind == Kind.fruit and").split(":")[1:]
     assert false["place"] == {"file": "sort.lmg", "line": int(line), "column": int(column)}
     assert by_title["the model knows plums"]["needs"] == ["Classify"]
     assert "send" in by_title["a plum is sent"]["problem"]

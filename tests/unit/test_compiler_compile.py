@@ -107,7 +107,7 @@ def test_defaults_are_filled_and_instructions_dedented() -> None:
 
 def test_the_default_lm_is_there_when_it_is_used() -> None:
     assert [lm.name for lm in graph_of(TRIAGE).lms] == [DEFAULT_LM]
-    own = "lm default { model: \"a\" }\nmodule M(a: str) -> (b: str) {}"
+    own = 'lm default { model: "a" }\nmodule M(a: str) -> (b: str) {}'
     assert graph_of(own).lm(DEFAULT_LM).model == "a"
 
 

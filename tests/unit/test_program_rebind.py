@@ -95,7 +95,7 @@ def test_a_changed_interface_is_refused_with_the_fields(old: str, new: str, told
 
 
 def test_nothing_loads_where_one_module_does_not_fit() -> None:
-    changed = FIRST.replace("(reply: str) { \"", "(reply: str, sure: bool) { \"").replace("Sort", "Route")
+    changed = FIRST.replace('(reply: str) { "', '(reply: str, sure: bool) { "').replace("Sort", "Route")
     with pytest.raises(GraphMismatch) as caught:
         rebind(learned(), graph(changed))
     assert "`Reply` changed" in str(caught.value)
