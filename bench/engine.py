@@ -2,13 +2,19 @@
 
     python bench/engine.py [--model smollm2-135m] [--threads 1] [--dtype float32] [--repeats 3] [--cases 1,8,32,8x8]
 
-Prompts are those that programs/intent renders for its rows. Cases `1`, `8` and `32` are that many different prompts
-without demos; `8x8` is a training step: 8 prompts with 8 demos each in front, 8 samples of each, which `generate` gets
-as 64 rows. All write a fixed number of tokens. The ways take turns, so that a slower moment of the machine meets them
-all; the ratio is of medians. `warm` is the engine with the key-values of earlier batches of other rows.
+Prompts are those that programs/intent renders for its test rows. Cases `1`, `8` and `32` are that many different
+prompts without demos; `8x8` is a training step: 8 prompts with 8 demos each in front, 8 samples of each, which
+`generate` gets as 64 rows. All write a fixed number of tokens, and each repeat has prompts of its own. `lmgraph` keeps
+no key-values from batch to batch, so it shares only what the prompts of one batch have in common; `warm` keeps those
+of earlier batches, which had other rows. Both decode for a while first, because the engine goes over to large memory
+pages only then (docs/decisions/0006-embedded-engine.md); the time of that is not counted.
 
-Floors are the least a step can take, by the bytes of the weights and by the operations, at the speeds this process
-measures first: a plain read of memory, and a product of large matrices.
+The ways take turns, so that a slower moment of the machine meets them all, and the first turn of each case is not
+counted. Ratios and tokens a second are of the median processor time of the whole process, which leaves out the share
+of the wall time that other processes took; what they do to caches and memory remains in it.
+
+Floors are the least a decode step can take, by the bytes of the weights and by the operations, at the speeds this
+process measures first: a plain read of memory, and a product of large matrices. They leave the prompt out.
 """
 
 from __future__ import annotations
@@ -55,6 +61,9 @@ CASES = {
     "32": Case("32", 32, 1, 0, 32, 0.0),
     "8x8": Case("8x8", 8, 8, DEMOS, 12, 1.0),
 }
+
+SETTLE = Case("settle", 1, 1, 0, 160, 0.0)
+"""What the engines decode before anything is measured."""
 
 
 @dataclass
@@ -178,6 +187,9 @@ def main() -> None:
     ).eval()
     machine = floors(model)
     rendered = {demos: asyncio.run(render_prompts(engines["lmgraph"], demos)) for demos in (0, DEMOS)}
+
+    for engine in engines.values():
+        run_engine(engine, SETTLE, rendered[0][-1:])
 
     report: dict[str, Any] = {}
     print(f"{'case':>5} {'prompt':>6} {'new':>4}  {'way':12} {'seconds':>8} {'cpu s':>8} {'tokens/s':>9}  ratio")

@@ -34,7 +34,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from itertools import takewhile
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "bench" / "results"
@@ -77,6 +77,11 @@ class Cell:
     def work(self) -> Path:
         return WORK / self.file.stem
 
+    @property
+    def decoding(self) -> Literal["strict", "constrained"]:
+        """How stages are compared on dev rows: as they train, where one does."""
+        return "constrained" if self.options.get("mmgrpo.decoding") == "constrained" else "strict"
+
     def options_of(self, stage: str) -> dict[str, Any]:
         return {key.partition(".")[2]: value for key, value in self.options.items() if key.startswith(f"{stage}.")}
 
@@ -106,12 +111,12 @@ async def run_cell(cell: Cell) -> dict[str, Any]:
     async with Runtime() as runtime:
         models = models_used(program, task, runtime)
         key = study_key(
-            program, task, stages, seed=cell.seed, decoding="strict", models=models, dev_limit=cell.dev_limit
+            program, task, stages, seed=cell.seed, decoding=cell.decoding, models=models, dev_limit=cell.dev_limit
         )
         take_shared_stages(cell, program.hash, key)
         run = await optimize(
             program, stages, runtime=runtime, task=task, output=cell.work / "artifact",
-            study_folder=cell.work / "study", seed=cell.seed, decoding="strict", dev_limit=cell.dev_limit,
+            study_folder=cell.work / "study", seed=cell.seed, decoding=cell.decoding, dev_limit=cell.dev_limit,
             status=lambda message, share: say(cell, started, message),
         )  # fmt: skip
         for number, record in enumerate(run.stages):
@@ -147,7 +152,9 @@ def take_shared_stages(cell: Cell, program_hash: str, key: str) -> None:
     """Begin with the finished stages of another arm of this program and seed, where it has the same first stages."""
     from lmgraph.optimize.study import FORMAT
 
-    about = {"program": program_hash, "seed": cell.seed, "dev_limit": cell.dev_limit}
+    about = {
+        "program": program_hash, "seed": cell.seed, "dev_limit": cell.dev_limit, "decoding": cell.decoding,
+    }  # fmt: skip
     stages = [[name, cell.options_of(name)] for name in cell.stages]
     mine = cell.work / "study" / "study.json"
     if mine.exists():
@@ -156,7 +163,7 @@ def take_shared_stages(cell: Cell, program_hash: str, key: str) -> None:
     for path in sorted(WORK.glob("*/about.json")):
         other = json.loads(path.read_text())
         theirs = path.parent / "study" / "study.json"
-        if {key: other[key] for key in about} != about or not theirs.exists():
+        if {key: other.get(key) for key in about} != about or not theirs.exists():
             continue
         records = json.loads(theirs.read_text())["stages"]
         pairs = zip(stages, other["stages"], records[1:], strict=False)
@@ -210,7 +217,7 @@ def table(cells: list[dict[str, Any]]) -> str:
 
 def _table(cells: list[dict[str, Any]], stages: tuple[str, ...]) -> str:
     lines = [
-        f"| program | arm | seed | decoding | {' | '.join(stages)} | last - first | rows | minutes |",
+        f"| program | arm | seed | decoding | {' | '.join(stages)} | last step adds | rows | minutes |",
         "|" + " --- |" * (7 + len(stages)),
     ]
     for program, arm in sorted({(cell["program"], cell["arm"]) for cell in cells}):
@@ -222,14 +229,14 @@ def _table(cells: list[dict[str, Any]], stages: tuple[str, ...]) -> str:
                 for stage, test in zip(stages, tests, strict=True):
                     scores[stage].append(test["score"])
                 texts = " | ".join(f"{test['score']:.3f} [{test['low']:.3f}, {test['high']:.3f}]" for test in tests)
-                gain = tests[-1]["score"] - tests[0]["score"]
+                gain = tests[-1]["score"] - tests[-2]["score"]
                 minutes = cell["optimize_seconds"] / 60
                 lines.append(
                     f"| {program} | {arm} | {cell['seed']} | {decoding} | {texts} | {gain:+.3f} | {tests[0]['rows']} |"
                     f" {minutes:.1f} |"
                 )
             means = " | ".join(f"**{over_seeds(values)}**" for values in scores.values())
-            gains = [last - first for first, last in zip(scores[stages[0]], scores[stages[-1]], strict=True)]
+            gains = [last - before for before, last in zip(scores[stages[-2]], scores[stages[-1]], strict=True)]
             lines.append(
                 f"| {program} | {arm} | mean of {len(mine)} | {decoding} | {means} | {over_seeds(gains)} | | |"
             )
