@@ -30,7 +30,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install torch==2.13.0
 	$(BIN)/python -m pip install -c constraints.txt hatchling editables
-	$(BIN)/python -m pip install -c constraints.txt --no-build-isolation -e ".[local,optimize,programs,dev]"
+	$(BIN)/python -m pip install -c constraints.txt --no-build-isolation -e ".[local,sglang,openai,optimize,programs,dev]"
 	touch $@
 
 # Done at once where the model is there already.

@@ -26,6 +26,7 @@ SERIES = {
     "E03": "types",
     "E04": "flows",
     "E05": "Python and data files",
+    "E07": "information flow",
     "W": "lints",
 }
 

@@ -41,10 +41,13 @@ _COMMANDS = (
     _Command("test", "lmgraph.cli.test", "app", "Run the tests that programs declare."),
     _Command("run", "lmgraph.cli.run", "app", "Run a flow on inputs."),
     _Command("eval", "lmgraph.cli.eval", "app", "Score a program on a split of its data."),
+    _Command("plan", "lmgraph.cli.plan", "plan_command", "Say what an optimize run may change and call."),
     _Command("optimize", "lmgraph.cli.optimize", "app", "Improve a program on its data."),
+    _Command("diff", "lmgraph.cli.diff", "diff_command", "Show what two artifacts have learned differently."),
     _Command("export", "lmgraph.cli.export", "export_command", "Write an artifact's adapters for use elsewhere."),
     _Command("trace", "lmgraph.cli.trace", "app", "List and show recorded runs."),
     _Command("model", "lmgraph.cli.model", "app", "Pull and list the models of the local engine."),
+    _Command("engine", "lmgraph.cli.engine", "app", "Start, stop and list model servers on this machine."),
 )
 
 

@@ -25,8 +25,13 @@ if TYPE_CHECKING:  # these would be imported at every start
     from lmgraph.runtime.service import Runtime
 
 SETTINGS_FILE = "lmgraph.toml"
-SETTINGS = ("program", "engine", "model", "lm")
+SETTINGS = ("program", "engine", "model", "lm", "options")
+TABLES = {
+    "lm": 'a table of texts: [lm] name = "engine:model"',
+    "options": "a table for each engine: [options.sglang] deadline_seconds = 60",
+}
 DEFAULT_TRACE = Path(".lmgraph") / "traces.db"
+DEFAULT_CACHE = Path(".lmgraph") / "cache"
 
 
 class DecodingChoice(StrEnum):
@@ -50,12 +55,12 @@ ProgramArgument = Annotated[
     ),
 ]
 EngineOption = Annotated[
-    str | None, typer.Option("--engine", help="Engine for every LM of the program.", metavar="KIND")
+    str | None, typer.Option("--engine", help="Engine for every LM of the program.", metavar="KIND[:[MODEL@]URL]")
 ]
 ModelOption = Annotated[str | None, typer.Option("--model", help="Model for every LM of the program.", metavar="MODEL")]
 LmOption = Annotated[
     list[str] | None,
-    typer.Option("--lm", help="Bind one LM; may be given several times.", metavar="NAME=[ENGINE:]MODEL"),
+    typer.Option("--lm", help="Bind one LM; may be given several times.", metavar="NAME=[ENGINE:]MODEL[@URL]"),
 ]
 DtypeOption = Annotated[
     Dtype | None, typer.Option("--dtype", help="Number format of the local engine.", show_default=False)
@@ -64,6 +69,12 @@ TraceOption = Annotated[
     Path, typer.Option("--trace", help="The file that keeps the trace of every call.", metavar="FILE")
 ]
 NoTraceOption = Annotated[bool, typer.Option("--no-trace", help="Keep no traces.")]
+CacheOption = Annotated[
+    bool,
+    typer.Option(
+        "--cache", help=f"Answer calls that were made before from {DEFAULT_CACHE.as_posix()}, and keep new ones there."
+    ),
+]
 SeedOption = Annotated[int, typer.Option("--seed", help="All random choices follow from it.")]
 DecodingOption = Annotated[
     DecodingChoice,
@@ -89,6 +100,8 @@ class Settings:
     engine: str | None = None
     model: str | None = None
     lms: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """By the engine's kind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,13 +126,20 @@ def read_settings(folder: Path | None = None) -> Settings:
     for name, value in data.items():
         if name not in SETTINGS:
             raise ConfigError(f"{path} has the unknown key `{name}`.", hint=f"it may have: {', '.join(SETTINGS)}")
-        fits = isinstance(value, dict) if name == "lm" else isinstance(value, str)
-        if not fits or (name == "lm" and not all(isinstance(bound, str) for bound in value.values())):
-            expected = 'a table of texts: [lm] name = "engine:model"' if name == "lm" else "a text"
-            raise ConfigError(f"{path}: `{name}` is not {expected}.", hint="see the command line's reference")
+        inside = {"lm": str, "options": dict}.get(name)
+        fits = isinstance(value, str) if inside is None else isinstance(value, dict)
+        if not fits or (inside is not None and not all(isinstance(one, inside) for one in value.values())):
+            raise ConfigError(
+                f"{path}: `{name}` is not {TABLES.get(name, 'a text')}.", hint="see the command line's reference"
+            )
     program = data.get("program")
     return Settings(
-        path, path.parent / program if program else None, data.get("engine"), data.get("model"), data.get("lm", {})
+        path,
+        path.parent / program if program else None,
+        data.get("engine"),
+        data.get("model"),
+        data.get("lm", {}),
+        data.get("options", {}),
     )
 
 
@@ -169,34 +189,46 @@ def make_runtime(
     flags: BindingFlags,
     *,
     trace: Path | None,
+    cache: bool = False,
 ) -> Runtime:
-    """A runtime with every LM bound; ``trace`` is the store's file. Raises: ConfigError."""
+    """A runtime with every LM bound; ``trace`` is the store's file, and the response cache is the default one.
+
+    Raises: ConfigError.
+    """
     from lmgraph.runtime.bind import Binding
     from lmgraph.runtime.service import Runtime
 
     beside = read_settings(path.parent) if not path.is_dir() else Settings()
     settings = beside if beside.file else read_settings()
     lms, everything = bind(program, settings, flags, os.environ)
-    options = {} if flags.dtype is None else {"dtype": flags.dtype.value}
+    options = dict(settings.options)
+    if flags.dtype is not None:
+        options["local"] = {**options.get("local", {}), "dtype": flags.dtype.value}
     unset = everything == Binding()
-    return Runtime(lms=lms, everything=None if unset else everything, engine_options=options, store=trace)
+    return Runtime(
+        lms=lms,
+        everything=None if unset else everything,
+        engine_options=options,
+        store=trace,
+        cache=DEFAULT_CACHE if cache else None,
+    )
 
 
 def bind(
     program: Program, settings: Settings, flags: BindingFlags, environment: Mapping[str, str]
 ) -> tuple[dict[str, Binding], Binding]:
     """(bindings by LM, binding of the rest). Flags win over the environment, and it over lmgraph.toml, each for engine
-    and model apart; `--lm` wins over all."""
+    and model apart; `--lm` wins over all. An engine and its URLs go together."""
     from lmgraph.runtime.bind import Binding
 
-    engine = flags.engine or environment.get("LMGRAPH_ENGINE") or None
-    model = flags.model or environment.get("LMGRAPH_MODEL") or None
+    asked = Binding.parse_engine(flags.engine or environment.get("LMGRAPH_ENGINE") or "")
+    model = flags.model or environment.get("LMGRAPH_MODEL") or asked.model or None
     known = {spec.name for spec in program.graph.lms} | {module.lm for module in program.graph.modules}
     lms: dict[str, Binding] = {}
     for name, text in settings.lms.items():
         if name in known:  # one file may serve several programs
             given = Binding.parse(text)
-            lms[name] = Binding(engine or given.engine, model or given.model)
+            lms[name] = _over(asked, model, given)
     for text in flags.lms:
         name, equals, bound = text.partition("=")
         if not (name and equals and bound):
@@ -205,7 +237,16 @@ def bind(
                 hint=f"the program's LMs are: {', '.join(sorted(known)) or 'none'}",
             )
         lms[name] = Binding.parse(bound)
-    return lms, Binding(engine or settings.engine, model or settings.model)
+    whole = Binding.parse_engine(settings.engine or "")
+    return lms, _over(asked, model, Binding(whole.engine, settings.model or whole.model, whole.urls))
+
+
+def _over(asked: Binding, model: str | None, under: Binding) -> Binding:
+    """``asked`` and ``model`` over what ``under`` says."""
+    from lmgraph.runtime.bind import Binding
+
+    place = asked if asked.engine else under
+    return Binding(place.engine or None, model or under.model, place.urls)
 
 
 def print_json(data: object, *, line: bool = False) -> None:

@@ -43,6 +43,12 @@ def compile_command(
             "--params", help="With -o: put the learned parameters of this artifact on the program.", metavar="ARTIFACT"
         ),
     ] = None,
+    explain: Annotated[
+        bool,
+        typer.Option(
+            "--explain", help="Print what is released, who sees private values, and what a run takes at most."
+        ),
+    ] = False,
     format: FormatOption = DiagnosticFormat.text,
 ) -> None:
     """Compile a program and print its graph, or write it as an artifact."""
@@ -58,7 +64,11 @@ def compile_command(
         from lmgraph.program.artifact import save
 
         print(save(_program(compilation.graph, file.parent, learned), output))
-    if emit is not None or output is None:
+    if explain:
+        from lmgraph.cli.explained import explained
+
+        sys.stdout.write(explained(compilation))
+    if emit is not None or (output is None and not explain):
         sys.stdout.write(emitted(compilation.graph, emit or Emit.json))
 
 

@@ -11,6 +11,7 @@ import typer
 from lmgraph.cli import common
 from lmgraph.cli.interrupt import run_async
 from lmgraph.cli.progress import Progress
+from lmgraph.errors import ConfigError
 
 if TYPE_CHECKING:  # these would be imported by `lmgraph eval --help`
     from lmgraph.evaluate.evaluate import Evaluation, RowResult
@@ -45,6 +46,11 @@ def eval_command(
     dtype: common.DtypeOption = None,
     trace: common.TraceOption = common.DEFAULT_TRACE,
     no_trace: common.NoTraceOption = False,
+    cache: common.CacheOption = False,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Take rows that were scored before, under the same settings, from the trace."),
+    ] = False,
     as_json: common.JsonFlag = False,
 ) -> None:
     """Score a program on a split of its objective's data."""
@@ -56,16 +62,20 @@ def eval_command(
 
     task = make_task(loaded, objective, data=data)
     total = len(task.split(split)[:limit])
+    if resume and no_trace:
+        raise ConfigError("--resume reads the trace, and --no-trace keeps none.", hint="leave out one of them")
     for file in (rows, output):
         if file is not None:
             common.check_writable(file)
-    runtime = common.make_runtime(
-        loaded, path, common.BindingFlags(engine, model, tuple(lm or ()), dtype), trace=None if no_trace else trace
-    )
+    flags = common.BindingFlags(engine, model, tuple(lm or ()), dtype)
+    runtime = common.make_runtime(loaded, path, flags, trace=None if no_trace else trace, cache=cache)
+
+    running: _Running | None = None
 
     async def score() -> Evaluation:
         async with runtime:
             with Progress(f"{split} rows", total) as progress:
+                nonlocal running
                 running = _Running(progress)
                 return await evaluate(
                     loaded,
@@ -76,11 +86,19 @@ def eval_command(
                     decoding=decoding.value,
                     seed=seed,
                     allow_effects=allow_effects,
+                    resume=resume,
                     progress=running.add,
                 )
 
     evaluation = run_async(score())
-    result = {**evaluation.to_data(), "trace": None if no_trace else str(trace)}
+    hits = None if runtime.cache is None else runtime.cache.hits
+    resumed = 0 if running is None else running.resumed
+    result = {
+        **evaluation.to_data(),
+        "cached_calls": hits,
+        "resumed_rows": resumed,
+        "trace": None if no_trace else str(trace),
+    }
     if rows is not None:
         lines = [json.dumps(row) for row in result["results"]]
         common.write_file(rows, "\n".join(lines) + "\n")
@@ -89,7 +107,7 @@ def eval_command(
     if as_json:
         common.print_json(result)
     else:
-        common.print_text(_summary(evaluation, None if no_trace else trace))
+        common.print_text(_summary(evaluation, None if no_trace else trace, hits, resumed))
 
 
 class _Running:
@@ -97,16 +115,18 @@ class _Running:
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
+        self.resumed = 0
         self._done = 0
         self._sum = 0.0
 
     def add(self, rollout: Rollout) -> None:
         self._done += 1
+        self.resumed += rollout.resumed
         self._sum += rollout.score.value
         self._progress.rows(self._done, f"score {self._sum / self._done:.3f}")
 
 
-def _summary(evaluation: Evaluation, trace: Path | None) -> str:
+def _summary(evaluation: Evaluation, trace: Path | None, hits: int | None, resumed: int) -> str:
     interval = evaluation.interval
     failed = sum(evaluation.failures.values())
     kinds = ", ".join(f"{kind} {number}" for kind, number in sorted(evaluation.failures.items()))
@@ -122,6 +142,10 @@ def _summary(evaluation: Evaluation, trace: Path | None) -> str:
         unusable = ", ".join(f"{metric} {number}" for metric, number in sorted(evaluation.failed_metrics.items()))
         told = f"  (nothing usable for {unusable})" if unusable else ""
         lines.append(f"judges    {common.count(evaluation.judge_calls, 'call')}{told}")
+    if hits is not None:
+        lines.append(f"cache     {common.count(hits, 'call')} answered from {common.DEFAULT_CACHE}")
+    if resumed:
+        lines.append(f"resumed   {common.count(resumed, 'row')} scored before")
     if trace is not None:
         lines.append(f"trace     {trace}")
     lowest = sorted((row for row in evaluation.rows if _is_low(row, evaluation)), key=lambda row: row.score)

@@ -15,12 +15,14 @@ from lmgraph.cli import common
 from lmgraph.cli.flags import FREE_FLAGS, split_arguments
 from lmgraph.cli.installed import describe_optimizers, installed_optimizers, stage_options
 from lmgraph.cli.interrupt import run_async
+from lmgraph.cli.optimize_result import result_data, result_text
 from lmgraph.cli.progress import Progress
+from lmgraph.cli.stages import parse_stages
 from lmgraph.errors import ConfigError
 
 if TYPE_CHECKING:  # these would be imported by `lmgraph optimize --help`
     from lmgraph.optimize.compose import OptimizeRun
-    from lmgraph.optimize.records import StageRecord
+    from lmgraph.optimize.seeds import SeedsRun
 
 ARTIFACTS = Path("artifacts")
 STUDIES = Path(".lmgraph") / "studies"
@@ -47,7 +49,12 @@ def optimize_command(
         ),
     ] = None,
     with_names: Annotated[
-        str | None, typer.Option("--with", help="Optimizers, in order, with commas between them.", metavar="NAMES")
+        str | None,
+        typer.Option(
+            "--with",
+            help='Optimizers, in order, with commas between them; "(prompt,mmgrpo)x3" runs them three times in turn.',
+            metavar="NAMES",
+        ),
     ] = None,
     output: Annotated[
         Path | None,
@@ -70,6 +77,12 @@ def optimize_command(
         ),
     ] = None,
     seed: common.SeedOption = 0,
+    seeds: Annotated[
+        int, typer.Option("--seeds", min=1, help="Run with so many seeds, from --seed on, and keep the best.")
+    ] = 1,
+    score_test: Annotated[
+        bool, typer.Option("--score-test", help="Score the start and the result on the test rows, once, at the end.")
+    ] = False,
     dev_limit: Annotated[
         int | None, typer.Option("--dev-limit", min=1, help="Compare stages on the first dev rows only.")
     ] = None,
@@ -95,122 +108,94 @@ def optimize_command(
             describe_optimizers(found)
         )
         return
-    names = [name.strip() for name in (with_names or "").split(",") if name.strip()]
-    if not names:
+    if not (with_names or "").strip():
         raise ConfigError(
             "No optimizer is named.", hint="for example --with demos; `lmgraph optimize --list` shows what is installed"
         )
+    names = parse_stages(with_names or "")
     free = split_arguments(arguments or [])
     if len(free.positional) > 1:
         raise ConfigError(f"There is more than one program: {', '.join(free.positional)}.", hint="give one")
     options = stage_options(names, free.flags)
 
     from lmgraph.evaluate.task import make_task
-    from lmgraph.optimize.compose import StageSpec, optimize
+    from lmgraph.optimize.compose import StageSpec, check_output, optimize
     from lmgraph.optimize.registry import make_optimizer
+    from lmgraph.optimize.seeds import optimize_seeds
     from lmgraph.runtime.limits import Budget
 
     limits = None if budget is None else Budget.parse(budget)
-    for name in names:
+    for name in dict.fromkeys(names):
         make_optimizer(name, options[name])  # a mistake in an option shows before anything is loaded
     path = common.find_program(Path(free.positional[0]) if free.positional else None)
     program = common.load_program(path)
     task = make_task(program, objective)
     title = common.program_title(path, program)
-    folder = study or STUDIES / f"{title}-{'-'.join(names)}"
+    folder = study or STUDIES / f"{title}-{_short(names)}"
     target = output or ARTIFACTS / f"{title}-tuned"
     command = shlex.join(["lmgraph", *sys.argv[1:]])
     flags = common.BindingFlags(engine, model, tuple(lm or ()), dtype)
     runtime = common.make_runtime(program, path, flags, trace=None if no_trace else trace)
 
-    async def work() -> OptimizeRun:
+    async def one(number: int, progress: Progress) -> OptimizeRun:
+        """The run of one seed; of several, each has a study and an artifact of its own."""
+        suffix = f"-seed-{number}" if seeds > 1 else ""
+        return await optimize(
+            program,
+            [StageSpec(name, options[name]) for name in names],
+            runtime=runtime,
+            task=task,
+            output=target.with_name(target.name + suffix),
+            study_folder=folder.with_name(folder.name + suffix),
+            budget=limits,
+            seed=number,
+            decoding=None if decoding is None else decoding.value,
+            dev_limit=dev_limit,
+            fresh=fresh,
+            allow_effects=allow_effects,
+            score_test=score_test,
+            reuse=seeds > 1,
+            command=command,
+            status=_Status(progress, f"seed {number}, " if seeds > 1 else "").show,
+        )
+
+    async def work() -> OptimizeRun | SeedsRun:
         async with runtime:
             with Progress(f"optimizing {title}") as progress:
-                return await optimize(
-                    program,
-                    [StageSpec(name, options[name]) for name in names],
-                    runtime=runtime,
-                    task=task,
-                    output=target,
-                    study_folder=folder,
-                    budget=limits,
-                    seed=seed,
-                    decoding=None if decoding is None else decoding.value,
-                    dev_limit=dev_limit,
-                    fresh=fresh,
-                    allow_effects=allow_effects,
-                    command=command,
-                    status=_Status(progress).show,
-                )
+                if seeds == 1:
+                    return await one(seed, progress)
+                check_output(target)
+                numbers = range(seed, seed + seeds)
+                return await optimize_seeds(numbers, lambda number: one(number, progress), target)
 
-    kept = f"Interrupted. What was done is kept in {folder}; the same command goes on from there:\n  {command}"
+    place = folder if seeds == 1 else folder.with_name(f"{folder.name}-seed-*")
+    kept = f"Interrupted. What was done is kept in {place}; the same command goes on from there:\n  {command}"
     run = run_async(work(), kept)
     where = None if no_trace else trace
     if as_json:
-        common.print_json(_data(run, where))
+        common.print_json(result_data(run, where))
     else:
-        common.print_text(_summary(run, where, command))
+        common.print_text(result_text(run, where, command))
+
+
+def _short(names: Sequence[str]) -> str:
+    """The stages as part of a folder's name."""
+    shown = "-".join(names[:6])
+    return shown if len(names) <= 6 else f"{shown}-and-{len(names) - 6}-more"
 
 
 class _Status:
     """Shows what goes on, and leaves a line where a stage begins and where a finished one is scored."""
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: Progress, prefix: str = "") -> None:
         self._progress = progress
+        self._prefix = prefix
         self._stage = ""
 
     def show(self, message: str, share: float | None) -> None:
         stage = message.partition(":")[0]
         if stage.startswith(("resuming", "an unfinished run")):
-            self._progress.line(message)
+            self._progress.line(self._prefix + message)
             return
-        self._progress.status(message, share, important=stage != self._stage)
+        self._progress.status(self._prefix + message, share, important=stage != self._stage)
         self._stage = stage
-
-
-def _data(run: OptimizeRun, trace: Path | None) -> dict[str, Any]:
-    from lmgraph.optimize.records import record_data
-
-    stages = []
-    for record in run.stages:
-        data = record_data(record)
-        stages.append({**data, "program": data.pop("artifact")})
-    return {
-        "stages": stages,
-        "artifact": str(run.artifact),
-        "report": str(run.report),
-        "study": str(run.study),
-        "trace": None if trace is None else str(trace),
-        "stopped": run.stopped,
-        "resumed": run.resumed,
-    }
-
-
-def _summary(run: OptimizeRun, trace: Path | None, command: str) -> str:
-    lines = ["This continued an interrupted run.", ""] if run.resumed else []
-    lines += [_table(run.stages), ""]
-    if run.stopped is not None:
-        lines += [f"stopped early: {run.stopped} With a larger budget the same command goes on:", f"  {command}", ""]
-    lines += [f"artifact  {run.artifact}", f"report    {run.report}", f"study     {run.study}"]
-    if trace is not None:
-        lines.append(f"trace     {trace}")
-    return "\n".join(lines)
-
-
-def _table(records: Sequence[StageRecord]) -> str:
-    rows = [("stage", "dev score", "95 % interval", "calls", "seconds", "kept")]
-    for record in records:
-        dev = record.dev
-        rows.append(
-            (
-                record.name,
-                f"{dev['score']:.3f}",
-                f"[{dev['low']:.3f}, {dev['high']:.3f}]",
-                f"{record.calls:,}",
-                f"{record.seconds:.0f}",
-                "yes" if record.kept else "no",
-            )
-        )
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
-    return "\n".join(line.rstrip() for line in lines)

@@ -52,6 +52,7 @@ def run_command(
     dtype: common.DtypeOption = None,
     trace: common.TraceOption = common.DEFAULT_TRACE,
     no_trace: common.NoTraceOption = False,
+    cache: common.CacheOption = False,
     as_json: common.JsonFlag = False,
 ) -> None:
     """Run a flow. Inputs are flags named after the flow's inputs: lmgraph run program.lmg --question "..." """
@@ -81,6 +82,7 @@ def run_command(
         path,
         common.BindingFlags(engine, model, tuple(lm or ()), dtype),
         trace=None if no_trace else trace,
+        cache=cache,
     )
     options = RunOptions(decoding.value, temperature, seed)
     store = None if no_trace else trace
@@ -157,6 +159,7 @@ def _data(trace: Trace, store: Path | None) -> dict[str, Any]:
         "run_id": trace.run_id,
         "flow": trace.flow,
         "calls": len(trace.calls),
+        "cached_calls": sum(call.source == "cache" for call in trace.calls),
         "steps": len(trace.steps),
         "false_checks": [
             {"call": check.call_key, "kind": check.kind, "message": check.message, "values": dict(check.values)}

@@ -1,7 +1,8 @@
 """The whole compiler: text to tree, names, types, graph. Every problem of a phase is reported in one run.
 
 A file with a syntax error is not checked further. Names and types are reported together; what follows from a problem
-that was reported already stays silent. The graph is made only where nothing is wrong.
+that was reported already stays silent. The graph is made only where nothing is wrong, and given out only where no
+private value leaks in it.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from lmgraph.compiler.declare import Declarations
 from lmgraph.compiler.facts import Facts
 from lmgraph.compiler.files import ProgramFiles
 from lmgraph.compiler.imports import load_closure
+from lmgraph.compiler.information_flow import refuse_lost_labels, report_leaks
 from lmgraph.compiler.lints import lint
 from lmgraph.compiler.lower import lower_program
 from lmgraph.compiler.reporter import Reporter
@@ -81,6 +83,7 @@ def compile_source(source: Source, *, root: Path | None) -> Compilation:
     sources = {source.name: source, **files.read}
     declarations = Declarations(Names(closure, reporter), files, reporter, sources)
     checked = check_program(closure, declarations, files, facts, reporter)
+    refuse_lost_labels(declarations, reporter)
     lint(closure, facts, reporter)
     graph, tests, spans = None, tuple[TestSpec, ...](), dict[str, Span]()
     if not reporter.failed:
@@ -88,6 +91,9 @@ def compile_source(source: Source, *, root: Path | None) -> Compilation:
         verify(graph)
         if tests:
             verify_tests(graph, tests)
+        report_leaks(graph, tests, declarations, spans, reporter)
+        if reporter.failed:
+            graph, tests = None, ()
     sources = {source.name: source, **files.read}
     own_file_first = sorted(reporter.diagnostics, key=lambda one: one.primary.span.file != source.name)
     return Compilation(graph, tuple(in_source_order(own_file_first)), sources, spans, tests)

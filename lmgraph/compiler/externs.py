@@ -9,11 +9,14 @@ from lmgraph.compiler.files import ProgramFiles
 from lmgraph.compiler.references import check_extern
 from lmgraph.compiler.relations import mentions_unknown
 from lmgraph.compiler.reporter import Reporter
+from lmgraph.compiler.written_types import is_private
 from lmgraph.graph.graph import ExternSpec
 from lmgraph.graph.types import ListType
 from lmgraph.syntax import tree
 
 EXTERN_SETTINGS = ("description", "cache", "timeout", "returns_at_most", "files")
+CLEARED_SETTINGS = (*EXTERN_SETTINGS, "clearance")
+"""Of what may pass on what it is given. An `fn` is pure: what it gives back is as private as what it was given."""
 LONGEST = 86_400.0
 """Seconds that a Python call may be given."""
 
@@ -28,7 +31,8 @@ def read_extern(
     name = declaration.name.text
     signature = declarations.signature(declaration)
     entries = declaration.block.entries if declaration.block else ()
-    settings = Settings(f"{declaration.kind} `{name}`", entries, EXTERN_SETTINGS, reporter)
+    known = EXTERN_SETTINGS if declaration.kind == "fn" else CLEARED_SETTINGS
+    settings = Settings(f"{declaration.kind} `{name}`", entries, known, reporter)
     cache = settings.word("cache", ("forever", "never"))
     if cache == "forever" and declaration.kind == "tool":
         reporter.error(
@@ -46,6 +50,8 @@ def read_extern(
     elif bound is not None:
         places = {node.name.text: node.name for node in declaration.signature.inputs}
         most = conditions.bound(bound, {one.name: (one, places[one.name]) for one in signature.inputs})
+    cleared = "clearance" in settings and settings.word("clearance", ("public", "private")) == "private"
+    given = declaration.signature.result
     python = check_extern(declaration.target, signature, files, reporter)
     return ExternSpec(
         name=name,
@@ -58,6 +64,8 @@ def read_extern(
         timeout=settings.number("timeout", 0.001, LONGEST),
         returns_at_most=most,
         files=_files(settings, files, reporter),
+        clearance="private" if cleared else "public",
+        label="private" if given is not None and is_private(given) else "public",
     )
 
 

@@ -286,6 +286,8 @@ class ExpressionLowering:
         inner = place if own is None else Place(f"{own}.", place.values, place.nodes)
         arguments = self.operands(node.arguments, callee.inputs, inner)
         id = own if own is not None else self.claim(f"{place.prefix}{callee.name}", node.span)
+        for argument in node.arguments:
+            self.spans[f"{id}({argument_name(argument)})"] = argument.value.span
         match callee.kind:
             case "module":
                 self.module_call(callee.name, arguments, id, place, node.span)

@@ -15,12 +15,14 @@ from lmgraph.compiler.flows import updated
 from lmgraph.compiler.layers import Layers
 from lmgraph.compiler.lower_expressions import ExpressionLowering, Place
 from lmgraph.compiler.lower_strategies import module_nodes
+from lmgraph.compiler.written_types import is_private
 from lmgraph.graph.graph import FlowSpec, ModuleSpec, StubSpec, TestSpec
 from lmgraph.graph.nodes import (
     Carried,
     CheckNode,
     ExitIf,
     Expr,
+    ExprNode,
     GetField,
     IfNode,
     LoopNode,
@@ -42,6 +44,7 @@ from lmgraph.syntax import tree
 @dataclass(frozen=True, slots=True)
 class _Variable:
     type: Type
+    private: bool
     number: int
     """Counts the variables of a flow, in the order of their declaration."""
 
@@ -161,12 +164,15 @@ class FlowLowering(ExpressionLowering):
         match statement:
             case tree.Bind(name=name, value=value) | tree.Var(name=name, value=value):
                 type = self.facts.binding_type(statement)
-                values[name.text] = self._bound(name.text, value, type, statement.span, block)
+                private = statement.type is not None and is_private(statement.type)
+                values[name.text] = self._bound(name.text, value, type, statement.span, block, private)
                 if isinstance(statement, tree.Var):
-                    block.variables[name.text] = _Variable(type, next(self._numbers))
+                    block.variables[name.text] = _Variable(type, private, next(self._numbers))
             case tree.Update(name=name, value=value):
-                type = block.variables[name.text].type
-                values[name.text] = self._bound(name.text, value, type, statement.span, block)
+                variable = block.variables[name.text]
+                values[name.text] = self._bound(
+                    name.text, value, variable.type, statement.span, block, variable.private
+                )
             case tree.Release(name=name, value=value, reason=reason):
                 own = self.claim(f"{at}{name.text}", statement.span)
                 lowered = self.expression(value, Place(f"{own}.", values, nodes))
@@ -185,6 +191,7 @@ class FlowLowering(ExpressionLowering):
                 assert block.loop is not None
                 loop, carried = block.loop
                 own = self.claim(f"{at}stop", statement.span)
+                self.spans[f"{own}?"] = condition.span
                 lowered = self.expression(condition, Place(f"{own}.", values, nodes))
                 nodes.append(ExitIf(NodeId(own), lowered, loop, tuple(Operand(one, values[one]) for one in carried)))
             case tree.Return():
@@ -193,10 +200,16 @@ class FlowLowering(ExpressionLowering):
             case tree.Stub():
                 pass
 
-    def _bound(self, name: str, value: tree.Expression, type: Type, span: Span, block: Block) -> Expr:
+    def _bound(
+        self, name: str, value: tree.Expression, type: Type, span: Span, block: Block, private: bool = False
+    ) -> Expr:
         own = self.claim(f"{block.at}{name}", span)
         self.bound(value, type, own, Place(f"{own}.", block.values, block.nodes))
-        return Ref(own)
+        if not private:
+            return Ref(own)
+        labelled = self.claim(f"{own}.private", span)
+        block.nodes.append(ExprNode(NodeId(labelled), Ref(own), type, "private"))
+        return Ref(labelled)
 
     def _returned(self, statement: tree.Return, block: Block) -> tuple[Operand, ...]:
         return self.operands(statement.arguments, self._outputs, Place(f"{block.at}return.", block.values, block.nodes))
@@ -205,6 +218,7 @@ class FlowLowering(ExpressionLowering):
         self, statement: tree.If, block: Block
     ) -> tuple[ValueId, Expr, list[tuple[Block, Sequence[tree.Statement]]]]:
         own = self.claim(f"{block.at}if", statement.span)
+        self.spans[f"{own}?"] = statement.condition.span
         condition = self.expression(statement.condition, Place(f"{own}.", block.values, block.nodes))
         then, otherwise = block.inside(f"{own}.then/"), block.inside(f"{own}.else/")
         return own, condition, [(then, statement.then), (otherwise, statement.otherwise or ())]

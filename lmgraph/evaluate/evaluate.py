@@ -5,17 +5,18 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from lmgraph.errors import ConfigError
+from lmgraph.evaluate.resume import setting_of
 from lmgraph.evaluate.rollout import Rollout, RolloutPlan, rollouts
 from lmgraph.evaluate.statistics import Interval, mean_interval
 from lmgraph.evaluate.task import Task, make_task
 from lmgraph.program.program import Program
 from lmgraph.runtime.parse import Decoding
-from lmgraph.runtime.service import Runtime
+from lmgraph.runtime.service import RunOptions, Runtime
 from lmgraph.runtime.trace import Failure
 
 
@@ -96,24 +97,31 @@ async def evaluate(
     decoding: Decoding = "constrained",
     seed: int = 0,
     allow_effects: bool = False,
+    resume: bool = False,
     progress: Callable[[Rollout], None] | None = None,
 ) -> Evaluation:
     """Run every row of a split once at the program's own temperatures and score it.
 
     ``limit`` takes the first rows of the split. Without ``runtime`` one is opened with defaults and closed again.
-    A flow that may call a tool is refused unless ``allow_effects``.
+    A flow that may call a tool is refused unless ``allow_effects``. With ``resume`` rows that the runtime's store has
+    from the same program, parameters, data, decoding, seed and models are taken from it; it must have one.
     Raises: ConfigError, DataError (a row or a metric that does not fit), EngineUnavailable, BudgetExhausted.
     """
     task = task or make_task(program, objective, data=data)
     examples = task.split(split)[:limit]
     if not examples:
         raise ConfigError(f"There is no row to score: split `{split}`, limit {limit}.", hint="raise --limit")
-    plan = RolloutPlan(decoding, seed=seed, phase="eval", effects="allow" if allow_effects else "refuse")
+    plan = RolloutPlan(decoding, seed=seed, phase="eval", effects="allow" if allow_effects else "refuse", resume=resume)
+    if resume and (runtime is None or runtime.store is None):
+        raise ConfigError("There is no trace store to resume from.", hint="give the runtime that of the first run")
     began = time.perf_counter()
     if runtime is None:
         async with Runtime() as own:
             done = await rollouts(own, program, task, examples, plan, progress)
     else:
+        if runtime.store is not None:
+            await runtime.prepare(program, task.flow, RunOptions(effects=plan.effects))  # refuses before engines open
+            plan = replace(plan, setting=await setting_of(runtime, program, task, decoding, seed))
         done = await rollouts(runtime, program, task, examples, plan, progress)
     return summarize(done, task, split, decoding, time.perf_counter() - began)
 

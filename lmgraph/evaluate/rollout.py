@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from lmgraph.errors import DataError
 from lmgraph.evaluate.dataset import Example
 from lmgraph.evaluate.metric import Score
+from lmgraph.evaluate.resume import find_run, place_of
 from lmgraph.evaluate.task import Task
 from lmgraph.program.program import Program
 from lmgraph.runtime.parse import Decoding
@@ -26,6 +27,8 @@ class Rollout:
     index: int
     trace: Trace
     score: Score
+    resumed: bool = False
+    """Whether the store had the run already: it was not made again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,10 @@ class RolloutPlan:
     keep_unscored: bool = False
     """Where a metric raises or gives no finite number: whether the rollout is kept, with a score that is not a number
     and says why in ``Score.failed``, or the error is raised."""
+    setting: str = ""
+    """What else decides a run and its score (evaluate/resume.py). With it runs are kept so that they can be found."""
+    resume: bool = False
+    """Take runs of this setting from the store, with their scores, instead of making them again."""
 
 
 async def rollouts(
@@ -71,10 +78,16 @@ async def rollouts(
     async def work() -> None:
         for position, (example, index) in queue:
             identity = RunIdentity(plan.study, plan.phase, plan.step, example.id, index)
-            options = RunOptions(plan.decoding, plan.temperature, plan.seed, identity, plan.effects)
-            trace = await runtime.run(program, task.inputs(program, example), flow=task.flow, options=options)
+            place = place_of(plan.setting, example, index) if plan.setting else ""
+            found = find_run(runtime.store, place) if plan.resume else None
+            if found is None:
+                options = RunOptions(plan.decoding, plan.temperature, plan.seed, identity, plan.effects, place=place)
+                trace = await runtime.run(program, task.inputs(program, example), flow=task.flow, options=options)
+            else:
+                trace = found.trace
             try:
-                score = await task.scorer.score(runtime, example, trace, seed=plan.seed)
+                known = None if found is None else found.score
+                score = known or await task.scorer.score(runtime, example, trace, seed=plan.seed)
             except DataError as error:
                 if not plan.keep_unscored:
                     raise
@@ -82,9 +95,11 @@ async def rollouts(
                 score = Score(math.nan, {}, {name: Failure("value", error.message, name, name)})
             else:
                 trace.reward = score.value
-                if runtime.store is not None:
-                    runtime.store.set_reward(trace.run_id, score.value, trace.judged)
-            results[position] = rollout = Rollout(example, index, trace, score)
+                if runtime.store is not None and known is None:
+                    runtime.store.set_reward(
+                        trace.run_id, score.value, trace.judged, parts=score.parts, failed=score.failed
+                    )
+            results[position] = rollout = Rollout(example, index, trace, score, resumed=found is not None)
             if progress is not None:
                 progress(rollout)
 

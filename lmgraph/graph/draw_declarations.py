@@ -21,7 +21,9 @@ def extern_text(extern: ExternSpec) -> str:
     result = extern.result
     named = isinstance(result, RecordType) and result.name == f"{extern.name}.out"
     given = f"({fields_text(result.fields)})" if isinstance(result, RecordType) and named else str(result)
+    given = f"private {given}" if extern.label == "private" else given
     parts = [f"py {extern.python}"]
+    parts += ["clearance private"] if extern.clearance == "private" else []
     parts += ["answers remembered"] if extern.cache else []
     parts += [f"{extern.timeout:g} seconds"] if extern.timeout is not None else []
     parts += [f"reads {', '.join(extern.files)}"] if extern.files else []

@@ -138,8 +138,8 @@ def _node(node: Node) -> str:
             return f"{kind.removesuffix('.call')} {extern}({_operands(arguments)}): {type}"
         case FlowCall(flow=flow, arguments=arguments):
             return f"flow {flow}({_operands(arguments)})"
-        case ExprNode(expression=expression, type=type):
-            return f"{expression_text(expression)}: {type}"
+        case ExprNode(expression=expression, type=type, label=label):
+            return f"{expression_text(expression)}: {'private ' if label == 'private' else ''}{type}"
         case ReleaseNode(expression=expression, reason=reason, type=type):
             return f"release {expression_text(expression)} because {quoted(reason)}: {type}"
         case CheckNode(condition=condition, message=message, kind=kind):

@@ -40,12 +40,19 @@ def _plain(value: Any) -> Any:
         for item in value:
             items.append(_plain(item))
         return items
-    names = value if isinstance(value, dict) else getattr(value, "__dataclass_fields__", None)
-    if names is None:
+    if isinstance(value, dict):
+        table: dict[str, Any] = {}
+        for name in value:
+            table[name] = _plain(value[name])
+        return table
+    fields = getattr(value, "__dataclass_fields__", None)
+    if fields is None:
         return value
     data: dict[str, Any] = {}
-    for name in names:
-        data[name] = _plain(value[name] if names is value else getattr(value, name))
+    for name, about in fields.items():
+        inside = getattr(value, name)
+        if not (about.metadata and inside == about.default):  # see graph/types.py: LATER
+            data[name] = _plain(inside)
     return data
 
 

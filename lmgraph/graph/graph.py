@@ -6,11 +6,11 @@ program's root folder and use forward slashes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeVar
 
 from lmgraph.graph.nodes import Expr, ExternCall, FlowCall, LmCall, Operand, Region
-from lmgraph.graph.types import EnumType, Field, PrivacyLabel, RecordType, Type
+from lmgraph.graph.types import LATER, EnumType, Field, PrivacyLabel, RecordType, Type
 from lmgraph.graph.walk import walk
 
 DEFAULT_LM = "default"
@@ -102,6 +102,10 @@ class ExternSpec:
     """Most elements of the list it gives back, over its inputs by name; more is a failure."""
     files: tuple[str, ...] = ()
     """Files that its Python reads, relative to the program's folder: artifacts hold them."""
+    clearance: PrivacyLabel = field(default="public", metadata=LATER)
+    """Whether a retriever or tool may be given private values."""
+    label: PrivacyLabel = field(default="public", metadata=LATER)
+    """Of a result without a name; named ones have labels of their own."""
 
 
 @dataclass(frozen=True, slots=True)

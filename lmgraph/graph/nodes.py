@@ -7,7 +7,7 @@ exits and failures mean; graph/walk.py answers questions about nodes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal, NewType, TypeAlias
 
 from lmgraph.graph.expressions import IT as IT
@@ -26,7 +26,7 @@ from lmgraph.graph.expressions import Operator as Operator
 from lmgraph.graph.expressions import Ref as Ref
 from lmgraph.graph.expressions import ValueId as ValueId
 from lmgraph.graph.expressions import references as references
-from lmgraph.graph.types import Field, ListType, RecordType, Type
+from lmgraph.graph.types import LATER, Field, ListType, PrivacyLabel, RecordType, Type
 
 NodeId = NewType("NodeId", str)
 """A path `flow/region/binding`, fixed at lowering: `Triage/routed/Route`. Identity is a path, never a content hash."""
@@ -104,6 +104,8 @@ class ExprNode:
     id: NodeId
     expression: Expr
     type: Type
+    label: PrivacyLabel = field(default="public", metadata=LATER)
+    """What the binding's annotation says."""
     kind: Literal["expr"] = "expr"
 
 

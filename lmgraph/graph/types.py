@@ -12,6 +12,10 @@ from typing import Annotated, Any, Literal, TypeAlias
 from lmgraph.graph.expressions import ByKind, Expr
 
 PrivacyLabel = Literal["public", "private"]
+
+LATER = {"later": True}
+"""Metadata of fields that came after the JSON form had its version: left out where they are at their default, so that
+graphs that do not use them keep their text and their hash."""
 ScalarName = Literal["str", "int", "float", "bool", "null"]
 
 

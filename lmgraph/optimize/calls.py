@@ -87,12 +87,13 @@ def masked_calls(rollouts: Sequence[Rollout]) -> dict[str, list[Call]]:
 
 
 def set_aside(rollout: Rollout) -> str | None:
-    """Why the whole rollout is no evidence, or None: its run was stopped from outside, or its score means nothing."""
+    """Why the whole rollout is no evidence, or None: its run was stopped from outside, or its score means nothing.
+
+    A prompt that grew too long for the model is evidence: other answers before it would have been shorter.
+    """
     failure = rollout.trace.failure
-    if failure is not None and failure.kind == "budget":
-        return "the run was cut"
-    if failure is not None and any(was_cut(call) and call.failure == failure for call in rollout.trace.calls):
-        return "the run was cut"
+    if failure is not None and failure.kind in CUT_KINDS:
+        return "the run was cut" if failure.kind == "budget" else "the engine failed"
     if not math.isfinite(rollout.score.value) or rollout.score.failed:
         return "the score is not usable"
     return None

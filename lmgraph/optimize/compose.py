@@ -11,12 +11,14 @@ from typing import Any
 from lmgraph.errors import BudgetExhausted, ConfigError
 from lmgraph.evaluate.dataset import Example
 from lmgraph.evaluate.evaluate import Evaluation
+from lmgraph.evaluate.statistics_paired import compare, doubt
 from lmgraph.evaluate.task import Task
 from lmgraph.optimize.lab import Lab, StatusFunction, spent
 from lmgraph.optimize.optimizer import Optimizer, OptimizeResult
 from lmgraph.optimize.records import StageRecord, read_record, record_data
 from lmgraph.optimize.registry import make_optimizer
-from lmgraph.optimize.report import render_report
+from lmgraph.optimize.report import Report, render_report
+from lmgraph.optimize.report_html import render_html
 from lmgraph.optimize.study import Study
 from lmgraph.program import artifact
 from lmgraph.program.params import params_hash
@@ -48,6 +50,9 @@ class OptimizeRun:
     """Why the run ended before its last stage did, or None."""
     resumed: bool = False
     """Whether it continued an interrupted run."""
+    test: Mapping[str, Any] | None = None
+    """The scores of the start and of the best on the test rows (`Evaluation.to_data` without rows), and `paired`, the
+    second against the first; None where they were not asked for, or the run stopped before."""
 
 
 def study_key(
@@ -97,6 +102,8 @@ async def optimize(
     dev_limit: int | None = None,
     fresh: bool = False,
     allow_effects: bool = False,
+    score_test: bool = False,
+    reuse: bool = False,
     command: str = "",
     status: StatusFunction | None = None,
 ) -> OptimizeRun:
@@ -105,7 +112,8 @@ async def optimize(
     An unfinished study of the same program, data, stages, seed and models in ``study_folder`` is continued. When the
     budget ends, what was found until then is written. Stages are compared under one ``decoding``; None is strict where
     a stage trains weights, which it does on free samples, and constrained elsewhere. A flow that may call a tool is
-    refused unless ``allow_effects``.
+    refused unless ``allow_effects``. With ``score_test`` the start and the best are scored on the split `test` when
+    all stages are done, which no stage reads. A finished study is done again, unless ``reuse`` takes its result.
     Raises: ConfigError and PluginError before any call is made;
     OptimizeError; DataError where a metric fails.
     """
@@ -113,12 +121,16 @@ async def optimize(
     if not optimizers:
         raise ConfigError("There is no stage to run.", hint="name optimizers: --with demos,mmgrpo")
     check_output(output)
+    if score_test:
+        task.split("test")
     if decoding is None:
         trains = any(getattr(optimizer, "trains_weights", False) for _, optimizer, _ in optimizers)
         decoding = "strict" if trains else "constrained"
     dev = list(task.dev[:dev_limit])
     models = models_used(program, task, runtime)
     key = study_key(program, task, stages, seed=seed, decoding=decoding, models=models, dev_limit=dev_limit)
+    if reuse and not fresh and (finished := _finished(study_folder, key, output, score_test)) is not None:
+        return finished
     study = Study.open(study_folder, key, fresh=fresh)
     resumed = study.resumed
     if resumed and status is not None:
@@ -134,17 +146,35 @@ async def optimize(
     run = _Composition(program, runtime, task, study, dev, seed, decoding, status, effects)
     try:
         stopped = await run.all(optimizers)
+        test = await run.score_test() if score_test and stopped is None else None
     finally:
         study.save(spent=spent(runtime.meter))  # what an interrupted stage used counts as well
     records = tuple(run.records)
     best = run.best()
-    report = render_report(best, task, records, command=command, seed=seed, models=models, stopped=stopped)
+    report = Report(best, task, records, command, seed, models, stopped, test)
+    pages = {"report.md": render_report(report), "report.html": render_html(report)}
     scores = json.dumps([record_data(record) for record in records], indent=1)
     events = (study.folder / "events.jsonl").read_bytes()
-    artifact.save(best, output, extra={"report.md": report, "scores.json": scores, "events.jsonl": events})
+    artifact.save(best, output, extra={**pages, "scores.json": scores, "events.jsonl": events})
     if stopped is None:
-        study.save(finished=True)
-    return OptimizeRun(best, records, output, output / "report.md", study.folder, stopped, resumed)
+        study.finish()
+    return OptimizeRun(best, records, output, output / "report.md", study.folder, stopped, resumed, test)
+
+
+def _finished(study_folder: Path, key: str, output: Path, score_test: bool) -> OptimizeRun | None:
+    """The result of the finished study of this key, where its artifact is still there."""
+    try:
+        state = json.loads((study_folder / "study.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    if not state.get("finished") or state.get("key") != key or not artifact.is_artifact(output):
+        return None
+    test = state.get("test") if score_test else None
+    if score_test and test is None:
+        return None
+    records = tuple(read_record(data) for data in state["stages"])
+    report = output / "report.md"
+    return OptimizeRun(artifact.load(output), records, output, report, study_folder, None, True, test)
 
 
 def check_output(output: Path) -> None:
@@ -160,6 +190,17 @@ def check_output(output: Path) -> None:
         raise ConfigError(
             f"The output folder {output} cannot be written: {error.strerror}.", hint="choose another with --output"
         ) from None
+
+
+def paired(scores: Sequence[float], start: Sequence[float]) -> dict[str, Any] | None:
+    """The comparison as data, or None where there is too little to compare or scipy is not installed."""
+    if len(scores) != len(start) or len(scores) < 2:
+        return None
+    try:
+        found = compare(scores, start)
+    except ConfigError:
+        return None
+    return {**found.to_data(), "doubt": doubt(found)}
 
 
 class _Composition:
@@ -209,6 +250,30 @@ class _Composition:
         kept = [record for record in self.records if record.kept][-1]
         return self._start if kept.name == "start" else artifact.load(Path(kept.artifact))
 
+    async def score_test(self) -> dict[str, Any] | None:
+        """The start and the best on the test rows: once a study, whatever was interrupted. None where the budget ends
+        before both are scored."""
+        known: dict[str, Any] | None = self._study.state.get("test")
+        if known is not None:
+            return known
+        rows = self._task.split("test")
+        self._status(f"test: scoring {len(rows)} rows", None)
+        lab = self._lab("test")
+        try:
+            start = await lab.evaluate(self._start, rows, phase="test")
+            best = self.best()
+            end = start if best.hash == self._start.hash else await lab.evaluate(best, rows, phase="test")
+        except BudgetExhausted as stop:
+            self._study.log("test", "not scored", {"why": stop.message})
+            return None
+        found = {
+            "start": start.to_data(rows=False),
+            "best": end.to_data(rows=False),
+            "paired": paired([row.score for row in end.rows], [row.score for row in start.rows]),
+        }
+        self._study.save(test=found)
+        return found
+
     async def _stage(self, index: int, spec: StageSpec, optimizer: Optimizer, config: Any) -> str | None:
         """Run one stage; why it stopped early, or None. Enough of the budget is kept back to score its result."""
         meter = self._runtime.meter
@@ -234,6 +299,7 @@ class _Composition:
     ) -> None:
         self._status(f"{name}: scoring {len(self._dev)} dev rows", None)
         dev = await self._lab("dev").evaluate(program, self._dev, phase="dev")
+        scores = tuple(row.score for row in dev.rows)
         after = spent(self._runtime.meter)
         folder = artifact.save(program, self._study.folder / "stages" / name)
         record = StageRecord(
@@ -248,6 +314,8 @@ class _Composition:
             result.details,
             dict(options),
             str(folder),
+            scores,
+            paired(scores, self.records[0].scores) if self.records else None,
         )
         self.records.append(record)
         self._study.log(name, "stage finished", {"dev": dict(record.dev), "kept": record.kept})

@@ -11,7 +11,8 @@ import json
 import random
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +21,18 @@ from lmgraph.evaluate.dataset import Example
 from lmgraph.evaluate.evaluate import Evaluation, summarize
 from lmgraph.evaluate.rollout import Rollout, RolloutPlan, rollouts
 from lmgraph.evaluate.task import Task
+from lmgraph.optimize.ask import ask
 from lmgraph.optimize.study import Study, write_json
 from lmgraph.program.params import AdapterRef
 from lmgraph.program.program import Program
+from lmgraph.runtime.bind import Binding
 from lmgraph.runtime.engine import TrainableEngine
 from lmgraph.runtime.limits import Meter
 from lmgraph.runtime.parse import Decoding
 from lmgraph.runtime.run import EffectsPolicy
 from lmgraph.runtime.seeds import derive_seed
 from lmgraph.runtime.service import Runtime
+from lmgraph.runtime.trace import Failure, RunIdentity
 
 StatusFunction = Callable[[str, float | None], None]
 """(one line of what goes on, share done in [0, 1] or None)."""
@@ -115,6 +119,59 @@ class Lab:
         began = time.perf_counter()
         done = await self.rollouts(program, examples, phase=phase, decoding=decoding)
         return summarize(done, self.task, phase, decoding or self.decoding, time.perf_counter() - began)
+
+    async def ask(
+        self,
+        program: Program,
+        lm: str,
+        *,
+        instruction: str,
+        inputs: Mapping[str, str],
+        output: str,
+        phase: str,
+        key: str,
+        temperature: float = 1.0,
+        max_tokens: int = 256,
+    ) -> str | Failure:
+        """One free-text answer of ``lm`` of ``program``, for optimizers that let a model write; or why it gave none.
+
+        ``inputs`` are shown as a module's, ``output`` is the name of what is asked for. The seed follows from
+        (study seed, stage, phase, key). Raises: BudgetExhausted; ConfigError, EngineUnavailable.
+        """
+        self.meter.check()
+        identity = RunIdentity(self._study.key[:16], f"{self.stage}/{phase}", 0, key)
+        return await ask(
+            self.runtime,
+            program,
+            lm,
+            instruction=instruction,
+            inputs=inputs,
+            output=output,
+            identity=identity,
+            seed=self.seed,
+            temperature=temperature,
+            max_tokens=max_tokens,
+        )
+
+    @asynccontextmanager
+    async def bound_to(self, place: str | None) -> AsyncIterator[Lab]:
+        """This lab with every LM served by the model at ``place`` (`local:NAME`, `openai:MODEL@URL`, a model's name),
+        on the same budget and into the same trace store; itself where ``place`` is None. What was opened for it is
+        closed at the end. Raises: ConfigError for a place that is none."""
+        if place is None:
+            yield self
+            return
+        async with Runtime(everything=Binding.parse(place), store=self.runtime.store, meter=self.meter) as runtime:
+            yield Lab(
+                runtime=runtime,
+                task=self.task,
+                study=self._study,
+                stage=self.stage,
+                seed=self.seed,
+                decoding=self.decoding,
+                status=self._status,
+                effects=self.effects,
+            )
 
     async def trainable(self, program: Program, lm: str) -> TrainableEngine:
         """The engine of ``lm``, if its calls can train. Raises: ConfigError that says why not, before any call."""

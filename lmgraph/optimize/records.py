@@ -24,6 +24,11 @@ class StageRecord:
     options: Mapping[str, Any]
     artifact: str
     """Folder of the stage's own program."""
+    scores: tuple[float, ...] = ()
+    """Of the dev rows, in their order; empty in studies of earlier versions."""
+    paired: Mapping[str, Any] | None = None
+    """Against the start on the same rows, as `Comparison.to_data`, with `doubt` where the gain may be chance; None for
+    the start, for fewer than two rows, and where scipy is not installed."""
 
 
 def record_data(record: StageRecord) -> dict[str, Any]:
@@ -32,4 +37,4 @@ def record_data(record: StageRecord) -> dict[str, Any]:
 
 
 def read_record(data: Mapping[str, Any]) -> StageRecord:
-    return StageRecord(**{**data, "notes": tuple(data["notes"])})
+    return StageRecord(**{**data, "notes": tuple(data["notes"]), "scores": tuple(data.get("scores", ()))})

@@ -2,67 +2,165 @@
 
 from __future__ import annotations
 
-import difflib
 import json
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from lmgraph.evaluate.task import Task
 from lmgraph.graph.graph import ModuleSpec
+from lmgraph.optimize.difference import demo_data, instruction_diff
 from lmgraph.optimize.records import StageRecord
-from lmgraph.program.params import Demo, NodeParams
+from lmgraph.program.params import NodeParams
 from lmgraph.program.program import Program
 
 _BARS = "▁▂▃▄▅▆▇█"
+SCORE_HEADS = (
+    "stage", "score", "95 % interval", "rows", "decoding", "failed runs", "calls", "tokens", "seconds", "kept",
+)  # fmt: skip
+PAIRED_HEADS = ("stage", "difference", "95 % interval", "better", "worse", "p", "test")
 
 
-def render_report(
-    best: Program,
-    task: Task,
-    records: Sequence[StageRecord],
-    *,
-    command: str,
-    seed: int,
-    models: str,
-    stopped: str | None,
-) -> str:
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What an optimize run has to tell. It is rendered as Markdown here and as HTML in report_html.py."""
+
+    best: Program
+    task: Task
+    records: Sequence[StageRecord]
+    command: str
+    seed: int
+    models: str
+    stopped: str | None
+    test: Mapping[str, Any] | None = None
+    """Scores of the start and of the best on the test rows, as `compose` keeps them in the study."""
+
+    @property
+    def heading(self) -> str:
+        objective = self.task.objective
+        return (
+            f"Objective `{objective.name}`: {', '.join(objective.metrics)} of flow `{objective.flow}`, range"
+            f" {objective.low:g} to {objective.high:g}. Model: {self.models}. Seed {self.seed}."
+        )
+
+    @property
+    def labelled(self) -> list[tuple[str, StageRecord]]:
+        """Stages with names that tell them apart: those that came up several times have their number before them."""
+        names = [record.name for record in self.records]
+        return [
+            (f"{index} {record.name}" if names.count(record.name) > 1 else record.name, record)
+            for index, record in enumerate(self.records)
+        ]
+
+    @property
+    def score_note(self) -> str:
+        note = (
+            "A stage is kept where its dev score is above every one before it."
+            " Calls include those that score the stage."
+        )
+        failed = sum(sum(record.dev.get("failed_metrics", {}).values()) for record in self.records)
+        if failed:
+            note += f" On {failed} scored rows a judge gave nothing usable: they score the low end of the range."
+        return note
+
+    @property
+    def doubts(self) -> list[str]:
+        """Warnings about gains that the rows do not show."""
+        found = []
+        for label, record in self.labelled:
+            said = None if record.paired is None else record.paired.get("doubt")
+            if said and record.kept:
+                found.append(f"Stage {label}: {said}")
+        return found
+
+
+def render_report(report: Report) -> str:
     """Markdown."""
-    objective = task.objective
-    parts = [
-        f"# Optimizing {best.graph.name}",
-        f"Objective `{objective.name}`: {', '.join(objective.metrics)} of flow `{objective.flow}`, range"
-        f" {objective.low:g} to {objective.high:g}. Model: {models}. Seed {seed}.",
-    ]
-    if stopped:
-        parts.append(f"**Stopped early.** {stopped} What was found until then is below.")
-    parts += ["## Scores on the dev rows", _score_table(records)]
-    for record in records[1:]:
-        parts += [f"## Stage {record.name}", *_stage(record)]
+    parts = [f"# Optimizing {report.best.graph.name}", report.heading]
+    if report.stopped:
+        parts.append(f"**Stopped early.** {report.stopped} What was found until then is below.")
+    parts += ["## Scores on the dev rows", _table(SCORE_HEADS, score_rows(report)), report.score_note]
+    if rows := paired_rows(report):
+        parts += ["## Against the start, row by row", _table(PAIRED_HEADS, rows)]
+        if len(rows) > 1:
+            parts.append(f"Each p is of one comparison; there are {len(rows)}, so one small p of them says less.")
+    parts += [f"**Warning.** {doubt}" for doubt in report.doubts]
+    if sentences := test_rows_told(report):
+        parts += ["## Test rows", *sentences]
+    for label, record in report.labelled[1:]:
+        parts += [f"## Stage {label}", *_stage(record)]
     parts.append("## The program that was kept")
-    for module in best.graph.modules:
-        parts += _module(module, best.params.modules[module.name], best)
-    if command:
-        parts += ["## To repeat this run", f"```sh\n{command}\n```"]
+    for module in report.best.graph.modules:
+        parts += _module(module, report.best.params.modules[module.name], report.best)
+    if report.command:
+        parts += ["## To repeat this run", f"```sh\n{report.command}\n```"]
     return "\n\n".join(parts) + "\n"
 
 
-def _score_table(records: Sequence[StageRecord]) -> str:
-    lines = [
-        "| stage | score | 95 % interval | rows | decoding | failed runs | calls | tokens | seconds | kept |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    for record in records:
+def score_rows(report: Report) -> list[tuple[str, ...]]:
+    """Cells of the table of scores."""
+    rows: list[tuple[str, ...]] = []
+    for label, record in report.labelled:
         dev = record.dev
-        lines.append(
-            f"| {record.name} | {dev['score']:.3f} | {dev['low']:.3f} to {dev['high']:.3f} | {dev['rows']} |"
-            f" {dev['decoding']} | {sum(dev['failures'].values())} | {record.calls} | {record.tokens} |"
-            f" {record.seconds:.0f} | {'yes' if record.kept else 'no'} |"
+        rows.append(
+            (
+                label,
+                f"{dev['score']:.3f}",
+                f"{dev['low']:.3f} to {dev['high']:.3f}",
+                str(dev["rows"]),
+                str(dev["decoding"]),
+                str(sum(dev["failures"].values())),
+                str(record.calls),
+                str(record.tokens),
+                f"{record.seconds:.0f}",
+                "yes" if record.kept else "no",
+            )
         )
-    note = "A stage is kept where its dev score is above every one before it. Calls include those that score the stage."
-    failed = sum(sum(record.dev.get("failed_metrics", {}).values()) for record in records)
-    if failed:
-        note += f" On {failed} scored rows a judge gave nothing usable: they score the low end of the range."
-    return "\n".join(lines) + "\n\n" + note
+    return rows
+
+
+def paired_rows(report: Report) -> list[tuple[str, ...]]:
+    """Cells of the table of paired tests; empty where there is none."""
+    return [(label, *paired_cells(record.paired)) for label, record in report.labelled[1:] if record.paired is not None]
+
+
+def paired_cells(paired: Mapping[str, Any]) -> tuple[str, ...]:
+    """A comparison's figures, as `PAIRED_HEADS` names them after the stage."""
+    return (
+        f"{paired['difference']:+.3f}",
+        f"{paired['low']:+.3f} to {paired['high']:+.3f}",
+        str(paired["better"]),
+        str(paired["worse"]),
+        "< 0.001" if paired["p"] < 0.001 else f"{paired['p']:.3f}",
+        str(paired["test"]),
+    )
+
+
+def test_rows_told(report: Report) -> list[str]:
+    """What the test rows say; empty where they were not scored."""
+    if report.test is None:
+        return []
+    start, best, paired = (report.test[name] for name in ("start", "best", "paired"))
+    told = [
+        f"Scored once, at the end, on {start['rows']} rows that no stage read: the start"
+        f" {start['score']:.3f} ({start['low']:.3f} to {start['high']:.3f}), what was kept"
+        f" {best['score']:.3f} ({best['low']:.3f} to {best['high']:.3f})."
+    ]
+    if paired is not None:
+        cells = dict(zip(PAIRED_HEADS[1:], paired_cells(paired), strict=True))
+        told.append(
+            f"Row by row the difference is {cells['difference']} ({cells['95 % interval']}), p {cells['p']}"
+            f" ({cells['test']})."
+        )
+        if paired.get("doubt"):
+            told.append(paired["doubt"])
+    return told
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [f"| {' | '.join(heads)} |", "| " + " | ".join("---" for _ in heads) + " |"]
+    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
 
 
 def _stage(record: StageRecord) -> list[str]:
@@ -77,9 +175,8 @@ def _stage(record: StageRecord) -> list[str]:
         parts.append("\n".join(["| curve | first | last | over the steps |", "| --- | --- | --- | --- |", *rows]))
     candidates: Sequence[Mapping[str, Any]] = record.details.get("candidates", ())
     if candidates:
-        lines = ["| candidate | score | rows |", "| --- | --- | --- |"]
-        lines += [f"| {item['name']} | {item['score']:.3f} | {item['rows']} |" for item in candidates]
-        parts.append("\n".join(lines))
+        cells = [(str(item["name"]), f"{item['score']:.3f}", str(item["rows"])) for item in candidates]
+        parts.append(_table(("candidate", "score", "rows"), cells))
     options = " ".join(f"{name}={json.dumps(value)}" for name, value in record.options.items())
     parts.append(f"Options: `{options}`")
     return parts
@@ -88,10 +185,7 @@ def _stage(record: StageRecord) -> list[str]:
 def _module(module: ModuleSpec, params: NodeParams, program: Program) -> list[str]:
     parts = [f"### Module {module.name}"]
     if params.instruction != module.instruction:
-        diff = difflib.unified_diff(
-            module.instruction.splitlines(), params.instruction.splitlines(), "author", "optimized", lineterm="", n=1
-        )
-        parts.append(_fence("\n".join(diff), "diff"))
+        parts.append(_fence(instruction_diff(module.instruction, params.instruction), "diff"))
     else:
         parts.append("Instruction: the author's, unchanged.")
     if params.adapter is not None:
@@ -99,15 +193,11 @@ def _module(module: ModuleSpec, params: NodeParams, program: Program) -> list[st
         parts.append(f"Adapter: `{ref.key}` on {ref.base_model}, sha256 `{ref.sha256[:16]}…`.")
     if params.demos:
         parts.append(f"{len(params.demos)} demos:")
-        parts.append(_fence("\n".join(_demo_line(demo) for demo in params.demos), "json"))
+        lines = [json.dumps(demo_data(demo), ensure_ascii=False) for demo in params.demos]
+        parts.append(_fence("\n".join(lines), "json"))
     else:
         parts.append("No demos.")
     return parts
-
-
-def _demo_line(demo: Demo) -> str:
-    data = {"inputs": dict(demo.inputs), "outputs": dict(demo.outputs), "origin": demo.origin, "example": demo.example}
-    return json.dumps(data, ensure_ascii=False)
 
 
 def _fence(text: str, language: str) -> str:
@@ -119,13 +209,16 @@ def _fence(text: str, language: str) -> str:
 
 
 def sparkline(values: Sequence[float], width: int = 40) -> str:
-    """One character a step, or a mean of steps where there are more than ``width``."""
+    """One character a step, or a mean of steps where there are more than ``width``; blank where it is no number."""
     count = min(width, len(values))
     means = []
     for index in range(count):
         chunk = values[index * len(values) // count : (index + 1) * len(values) // count]
         means.append(sum(chunk) / len(chunk))
-    low, high = min(means), max(means)
-    if high == low:
-        return _BARS[0] * count
-    return "".join(_BARS[round((value - low) / (high - low) * (len(_BARS) - 1))] for value in means)
+    known = [value for value in means if math.isfinite(value)]
+    if not known:
+        return " " * count
+    low, span = min(known), (max(known) - min(known)) or 1.0
+    return "".join(
+        _BARS[round((value - low) / span * (len(_BARS) - 1))] if math.isfinite(value) else " " for value in means
+    )

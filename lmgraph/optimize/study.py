@@ -21,6 +21,7 @@ from typing import Any
 from lmgraph.errors import OptimizeError
 
 FORMAT = 1
+PARTS = ("stages", "work", "adapters")
 
 
 class Study:
@@ -43,7 +44,7 @@ class Study:
         """
         study = Study(folder, key)
         old = _read(folder / "study.json")
-        if folder.exists() and old is None and any(folder.iterdir()):
+        if folder.exists() and old is None and not all(_is_beginning(path) for path in folder.iterdir()):
             raise OptimizeError(f"{folder} exists and is no study.", hint="choose another --study folder")
         if not fresh and old is not None and not old.get("finished"):
             if old.get("key") == key:
@@ -55,7 +56,7 @@ class Study:
         else:
             shutil.rmtree(folder, ignore_errors=True)
         try:
-            for part in ("stages", "work", "adapters"):
+            for part in PARTS:
                 (folder / part).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OptimizeError(
@@ -99,6 +100,12 @@ class Study:
         self.save(stages=[*self.state["stages"], dict(record)])
         shutil.rmtree(self.folder / "work" / stage, ignore_errors=True)
 
+    def finish(self) -> None:
+        """All stages are done. A kill may have left the checkpoint of one that was: it goes as well."""
+        for folder in (self.folder / "work").iterdir():
+            shutil.rmtree(folder, ignore_errors=True)
+        self.save(finished=True)
+
 
 def write_json(path: Path, data: Any) -> None:
     """Atomic and durable."""
@@ -113,6 +120,13 @@ def write_json(path: Path, data: Any) -> None:
         raise OptimizeError(f"{path} cannot be written: {error.strerror}.", hint="make room on the disk") from None
     finally:
         Path(name).unlink(missing_ok=True)
+
+
+def _is_beginning(path: Path) -> bool:
+    """Whether it may be what a kill left of a study that was just being made: an empty folder, or half a file."""
+    if path.is_dir() and not path.is_symlink():
+        return path.name in PARTS and not any(path.iterdir())
+    return path.name.startswith(".study.json-")
 
 
 def _read(path: Path) -> dict[str, Any] | None:

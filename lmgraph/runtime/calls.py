@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from lmgraph.errors import EngineError, EngineUnavailable
+from lmgraph.errors import ContextOverflow, EngineError, EngineUnavailable
 from lmgraph.graph.expression_text import paths_read
 from lmgraph.graph.graph import ModuleSpec, OutputCheck
 from lmgraph.program.expressions import Evaluator, NoValue, compile_expression
+from lmgraph.runtime.answers import Answers
 from lmgraph.runtime.engine import Engine, GenerateRequest, Generation, SamplingParams
 from lmgraph.runtime.limits import Meter
 from lmgraph.runtime.parse import Decoding, ParseProblem
@@ -69,6 +70,8 @@ class Sampling:
     seeds: Seeds
     """A call's seed follows from its key and the number of the retry."""
     meter: Meter
+    answers: Answers | None = None
+    """Looked in before an engine is asked; what is found there is no call, and no budget counts it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,17 +128,11 @@ async def _sample(
     sampling = SamplingParams(version.spec.max_tokens, temperature, seed=seed, constraint=constraint)
     prompt_ids = version.renderer.render(inputs, corrections)
     started, began = time.time(), time.perf_counter()
-    asked.meter.admit()
-    tokens = 0
-    try:
-        generation = await version.engine.generate(GenerateRequest(prompt_ids, sampling, version.adapter, key))
-        tokens = len(prompt_ids) + len(generation.token_ids)
-    except EngineUnavailable:
-        raise
-    except EngineError as error:
-        return Failure("engine", str(error), context.node, key)
-    finally:
-        asked.meter.count(tokens)
+    request = GenerateRequest(prompt_ids, sampling, version.adapter, key)
+    known = None if asked.answers is None else asked.answers.find(version.engine, request)
+    generation = await _ask_engine(version, request, context) if known is None else known.generation
+    if isinstance(generation, Failure):
+        return generation
     if generation.finish_reason == "abort":
         return Failure("engine", "the engine aborted the call", context.node, key)
     text = version.engine.tokenizer.decode(generation.token_ids)
@@ -173,7 +170,30 @@ async def _sample(
         queue_seconds=generation.queue_seconds,
         prefill_seconds=generation.prefill_seconds,
         decode_seconds=generation.decode_seconds,
+        source="engine" if known is None else known.source,
     )
+
+
+async def _ask_engine(version: ModuleVersion, request: GenerateRequest, context: CallContext) -> Generation | Failure:
+    asked = context.sampling
+    asked.meter.admit()
+    tokens = 0
+    try:
+        generation = await version.engine.generate(request)
+        used = generation.usage
+        sampled = len(request.prompt_ids) + len(generation.token_ids)
+        tokens = used.prompt_tokens + used.completion_tokens if used else sampled
+    except EngineUnavailable:
+        raise
+    except ContextOverflow as error:  # the program's own doing: its values grew too long
+        return Failure("overflow", str(error), context.node, request.request_id)
+    except EngineError as error:
+        return Failure("engine", str(error), context.node, request.request_id)
+    finally:
+        asked.meter.count(tokens)
+    if asked.answers is not None:
+        asked.answers.keep(version.engine, request, generation)
+    return generation
 
 
 def _read(

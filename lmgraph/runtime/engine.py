@@ -73,6 +73,18 @@ class GenerateRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one call as the provider counts them, and what they cost."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int = 0
+    """Those of the prompt tokens that the provider had cached."""
+    cost: float | None = None
+    """In the currency of the price table; None where the table does not name the model."""
+
+
+@dataclass(frozen=True, slots=True)
 class Generation:
     """What the sampler chose. All lists have one entry a sampled token."""
 
@@ -90,6 +102,10 @@ class Generation:
     queue_seconds: float = 0.0
     prefill_seconds: float = 0.0
     decode_seconds: float = 0.0
+    attempts: int = 1
+    """Times the request was sent; those before the last did not come through."""
+    usage: Usage | None = None
+    """What the call took as the provider counts it, from text engines: their ids are no tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +186,15 @@ class Engine(Protocol):
         ...
 
     async def aclose(self) -> None: ...
+
+
+@runtime_checkable
+class RemoteEngine(Engine, Protocol):
+    """An engine that sends what it is given over the network, and says where to: what a binding's clearance is held
+    against."""
+
+    @property
+    def urls(self) -> tuple[str, ...]: ...
 
 
 @runtime_checkable

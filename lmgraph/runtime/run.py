@@ -20,6 +20,7 @@ from lmgraph.runtime.prepare import Prepared
 from lmgraph.runtime.tools import Problem, PythonCalls
 from lmgraph.runtime.trace import Call, Failure, RunIdentity, Step
 
+CachePolicy: TypeAlias = Literal["deterministic", "all", "off"]
 EffectsPolicy: TypeAlias = Literal["allow", "refuse"]
 Stub: TypeAlias = Callable[[Mapping[str, Any]], Any]
 """From inputs by name to the outputs of a module or flow by name, or to the value of an extern. One that raises is a
@@ -41,6 +42,11 @@ class RunOptions:
     """By name of module, extern or flow: answers in place of it. No engine is opened for a stubbed module."""
     one_at_a_time: bool = False
     """Run everything in the order of the source, nothing beside anything else: stubs then count their calls alike."""
+    cache: CachePolicy = "deterministic"
+    """Where the Runtime has a response cache. deterministic: calls whose answer follows from the request are answered
+    from it, those at temperature 0 and those with a seed that the engine honours; all: sampled ones too; off: none."""
+    place: str = ""
+    """Kept with the trace: what a command that was interrupted finds this run by (`TraceStore.at_place`)."""
 
 
 class Run:
@@ -72,9 +78,17 @@ class Run:
             if stub is not None:
                 return self._stubbed(stub, node, key, inputs)
         if node.kind == "module":
-            context = CallContext(node.id, key, self._sampling)
-            return await call_module(self._prepared.modules[node.name], inputs, context, self._calls)
+            return await self._module(node, key, inputs)
         return await self._extern(node, key, inputs)
+
+    async def _module(self, node: PlannedCall, key: str, inputs: Mapping[str, Any]) -> Any:
+        context = CallContext(node.id, key, self._sampling)
+        started, began = time.time(), time.perf_counter()
+        value = await call_module(self._prepared.modules[node.name], inputs, context, self._calls)
+        if type(value) is Failure and value.kind in ("engine", "overflow"):  # there is no Call that would tell of it
+            seconds = time.perf_counter() - began
+            self._steps.append(Step(node.id, value.call_key, "lm", node.name, inputs, None, value, started, seconds))
+        return value
 
     async def _extern(self, node: PlannedCall, key: str, inputs: Mapping[str, Any]) -> Any:
         extern = self._prepared.externs[node.name]

@@ -8,24 +8,36 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Collection, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from lmgraph.errors import ConfigError, DataError
 from lmgraph.program.program import Program
+from lmgraph.runtime.answers import FirstOf
 from lmgraph.runtime.bind import Binding, Bindings
+from lmgraph.runtime.cache import CachedAnswers, ResponseCache
 from lmgraph.runtime.calls import Sampling
 from lmgraph.runtime.engine import Engine
-from lmgraph.runtime.execute import execute
+from lmgraph.runtime.events import Event, RunFinished, observed
+from lmgraph.runtime.execute import CallFunction, execute
 from lmgraph.runtime.limits import Meter
+from lmgraph.runtime.mapping import map_bounded
 from lmgraph.runtime.prepare import Preparations, Prepared
-from lmgraph.runtime.run import Run, run_key
+from lmgraph.runtime.privacy import private_names
+from lmgraph.runtime.replay import PartialRun, Record, RecordedAnswers, RecordRun, check_names
+from lmgraph.runtime.run import CachePolicy, EffectsPolicy, Run, run_key
 from lmgraph.runtime.run import RunOptions as RunOptions
 from lmgraph.runtime.seeds import Seeds
 from lmgraph.runtime.store import TraceStore
 from lmgraph.runtime.tools import PythonCalls
-from lmgraph.runtime.trace import CheckRecord, Failure, Trace, call_order
+from lmgraph.runtime.trace import CheckRecord, Failure, RunSettings, Trace, call_order
+
+EVENTS_WAITING = 256
+"""Events of `Runtime.stream` that its reader has not taken; the run waits where there are more."""
 
 
 class Runtime:
@@ -33,7 +45,9 @@ class Runtime:
 
     ``lms`` binds LMs by name and ``everything`` the rest: a `Binding`, or an open engine. With neither, a program's
     own `engine` and `model` are used, and the embedded engine with the small model where it names none.
-    ``store`` is a trace store, a path for one, or None for no traces on disk.
+    ``engine_options`` are options of engines by their kind: ``{"local": {"dtype": "float32"}}``.
+    ``store`` is a trace store, a path for one, or None for no traces on disk. ``cache`` is a response cache or a folder
+    for one: what `RunOptions.cache` says of a run's calls, and of deterministic calls of metrics, is answered from it.
     Use it as an async context manager, or call ``aclose``.
     """
 
@@ -42,16 +56,20 @@ class Runtime:
         *,
         lms: Mapping[str, Binding | Engine] | None = None,
         everything: Binding | Engine | None = None,
-        engine_options: Mapping[str, Any] | None = None,
+        engine_options: Mapping[str, Mapping[str, Any]] | None = None,
         store: TraceStore | Path | None = None,
         meter: Meter | None = None,
+        cache: ResponseCache | Path | None = None,
     ) -> None:
         self.bindings = Bindings(lms, everything, engine_options)
         self.meter = meter or Meter()
         self._owns_store = isinstance(store, Path)
         self.store = TraceStore(store) if isinstance(store, Path) else store
+        self.cache = ResponseCache(cache, setup=engine_options) if isinstance(cache, Path) else cache
         self._preparations = Preparations(self.bindings)
         self._python = PythonCalls()
+        self._private_told: set[str] = set()
+        """Graphs of which the store knows what is private."""
 
     async def run(
         self,
@@ -68,23 +86,152 @@ class Runtime:
         """
         options = options or RunOptions()
         prepared = await self._prepare(program, flow, options)
+        return await self._run(prepared, prepared.check_inputs(inputs), options)
+
+    def map(
+        self,
+        program: Program,
+        inputs: Iterable[Mapping[str, Any]] | AsyncIterable[Mapping[str, Any]],
+        *,
+        flow: str | None = None,
+        options: RunOptions | None = None,
+        concurrency: int = 64,
+        ordered: bool = True,
+    ) -> AsyncGenerator[Trace, None]:
+        """Run one flow on any number of inputs, ``concurrency`` runs at once, in constant memory.
+
+        Gives a Trace for each of the inputs, in their order, or with ``ordered=False`` as they are done. Its
+        ``identity.example`` is the position, "0" first, where ``options`` say nothing else, so that each input samples
+        with seeds of its own. Inputs that do not fit are a Trace with a failure, which no store keeps. Inputs are taken
+        only as results are: a caller who stops reading stops the work. Closing the generator (`contextlib.aclosing`)
+        or cancelling its reader cancels what is under way.
+        Raises: ConfigError for a ``concurrency`` below 1; else as ``run``, but for inputs that do not fit.
+        """
+        if concurrency < 1:
+            raise ConfigError(f"`concurrency` is {concurrency}; expected 1 or more.", hint="leave it out for 64")
+        asked = options or RunOptions()
+
+        async def one(position: int, given: Mapping[str, Any]) -> Trace:
+            place = asked.identity
+            if not place.example:
+                place = replace(place, example=str(position))
+            own = replace(asked, identity=place)
+            prepared = await self._prepare(program, flow, own)
+            try:
+                values = prepared.check_inputs(given)
+            except (DataError, TypeError, ValueError) as error:  # no mapping at all has no fields to name
+                message = error.message if isinstance(error, DataError) else f"The inputs are no mapping: {error}."
+                name = prepared.plan.name
+                failure = Failure("value", message, name, name)
+                return Trace(uuid.uuid4().hex, prepared.program_hash, name, place, given, failure=failure)
+            return await self._run(prepared, values, own)
+
+        return map_bounded(inputs, one, at_once=concurrency, ordered=ordered)
+
+    async def stream(
+        self,
+        program: Program,
+        inputs: Mapping[str, Any],
+        *,
+        flow: str | None = None,
+        options: RunOptions | None = None,
+    ) -> AsyncGenerator[Event, None]:
+        """Run one flow once and tell of it as it goes on: each call as it starts and ends, and last the whole run.
+
+        Closing the generator (`contextlib.aclosing`) or cancelling its reader cancels the run. Raises: as ``run``.
+        """
+        options = options or RunOptions()
+        prepared = await self._prepare(program, flow, options)
         values = prepared.check_inputs(inputs)
-        identity = options.identity
-        run_id = uuid.uuid4().hex
-        trace = Trace(run_id, prepared.program_hash, prepared.plan.name, identity, values, started=time.time())
-        began = time.perf_counter()
-        sampling = Sampling(options.decoding, options.temperature, _seeds(options), self.meter)
-        run = Run(prepared, options.stubs, sampling, self._python, run_key(identity, run_id), trace.calls, trace.steps)
-        result = await _execute(prepared, values, run, trace.checks.append, one_at_a_time=options.one_at_a_time)
-        trace.seconds = time.perf_counter() - began
-        trace.sort()
-        if isinstance(result, Failure):
-            trace.failure = result
-        else:
-            trace.outputs = result
+        events: asyncio.Queue[Event | None] = asyncio.Queue(EVENTS_WAITING)
+
+        async def work() -> Trace:
+            try:
+                return await self._run(prepared, values, options, events.put)
+            finally:
+                with suppress(asyncio.QueueFull):  # where it is full the reader does not wait, and sees the end itself
+                    events.put_nowait(None)
+
+        running = asyncio.create_task(work())
+        try:
+            while not (running.done() and events.empty()):
+                event = await events.get()
+                if event is not None:
+                    yield event
+            yield RunFinished(running.result())
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+
+    async def _run(
+        self,
+        prepared: Prepared,
+        values: Mapping[str, Any],
+        options: RunOptions,
+        tell: Callable[[Event], Awaitable[None]] | None = None,
+    ) -> Trace:
+        trace = _begun(prepared, values, options)
+        sampling = Sampling(
+            options.decoding, options.temperature, _seeds(options), self.meter, self._answers(options.cache)
+        )
+        key = run_key(options.identity, trace.run_id)
+        run = Run(prepared, options.stubs, sampling, self._python, key, trace.calls, trace.steps)
+        call = run.call if tell is None else observed(run.call, tell)
+        await _carry_out(prepared, trace, call, one_at_a_time=options.one_at_a_time)
         if self.store is not None:
-            self.store.add(trace)
+            self._keep(self.store, prepared, trace)
         return trace
+
+    async def replay(
+        self,
+        program: Program,
+        recorded: Trace,
+        *,
+        again: Collection[str] = (),
+        effects: EffectsPolicy = "refuse",
+        cache: CachePolicy = "deterministic",
+    ) -> Trace:
+        """A recorded run once more, from its record: with the program it was made with, without engines and Python.
+
+        With a changed program, or modules and externs named in ``again``, these run anew, and so does what their new
+        outputs reach; the rest is answered from the record (`Call.source`). The result equals that of a whole run under
+        the recorded settings. Only such a run is kept in the store. A call of a tool that the record has no answer to
+        is refused unless ``effects`` allow it.
+        Raises: ConfigError where the record does not fit the program; else as ``run``.
+        """
+        record = Record(recorded)
+        check_names(program.graph, again)
+        flow = program.flow_name(recorded.flow)
+        stubbed = record.stubbed_flows(program.graph)
+        given = record.settings
+        options = RunOptions(given.decoding, given.temperature, given.seed, recorded.identity)
+        if program.hash == recorded.program and not again:
+            modules = {module.name for module in program.graph.modules}
+            externs = {extern.name for extern in program.graph.externs}
+            prepared = await self._preparations.flow(program, flow, modules | externs | stubbed)
+            trace = _begun(prepared, prepared.check_inputs(recorded.inputs), options)
+            await _carry_out(prepared, trace, RecordRun(record, program, trace.calls, trace.steps).call)
+            return trace
+        prepared = await self._preparations.flow(program, flow, stubbed)
+        trace = _begun(prepared, prepared.check_inputs(recorded.inputs), options)
+        cached = self._answers(cache)
+        from_record = RecordedAnswers(record, again)
+        answers = from_record if cached is None else FirstOf((from_record, cached))
+        sampling = Sampling(options.decoding, options.temperature, _seeds(options), self.meter, answers)
+        key = run_key(recorded.identity, recorded.run_id)
+        run = PartialRun(prepared, {}, sampling, self._python, key, trace.calls, trace.steps)
+        run.follow(record, again, effects)
+        await _carry_out(prepared, trace, run.call)
+        if self.store is not None:
+            self._keep(self.store, prepared, trace)
+        return trace
+
+    def _keep(self, store: TraceStore, prepared: Prepared, trace: Trace) -> None:
+        graph = trace.program.partition("+")[0]
+        if graph not in self._private_told:
+            store.set_private(graph, private_names(prepared.program.graph))
+            self._private_told.add(graph)
+        store.add(trace)
 
     async def measure(
         self,
@@ -103,9 +250,10 @@ class Runtime:
         constrained and at their own temperatures, whatever the run did. Raises: as ``run``.
         """
         prepared = await self._preparations.metric(program, metric, judge)
-        sampling = Sampling("constrained", None, _seeds(RunOptions(seed=seed, identity=trace.identity)), self.meter)
+        seeds = _seeds(RunOptions(seed=seed, identity=trace.identity))
+        sampling = Sampling("constrained", None, seeds, self.meter, self._answers("deterministic"))
         run = Run(prepared, {}, sampling, self._python, run_key(trace.identity, trace.run_id), trace.judged, [])
-        result = await _execute(prepared, {"gold": gold, "pred": pred}, run, lambda asked: None)
+        result = await _execute(prepared, {"gold": gold, "pred": pred}, run.call, lambda asked: None)
         trace.judged.sort(key=call_order)
         return result if isinstance(result, Failure) else result[""]
 
@@ -155,22 +303,47 @@ class Runtime:
     ) -> None:
         await self.aclose()
 
+    def _answers(self, policy: CachePolicy) -> CachedAnswers | None:
+        if self.cache is None or policy == "off":
+            return None
+        return CachedAnswers(self.cache, sampled=policy == "all")
+
     async def _prepare(self, program: Program, flow: str | None, options: RunOptions) -> Prepared:
         name = program.flow_name(flow)
         return await self._preparations.flow(program, name, options.stubs, refuse=options.effects == "refuse")
 
 
+def _begun(prepared: Prepared, values: Mapping[str, Any], options: RunOptions) -> Trace:
+    settings = RunSettings(options.decoding, options.temperature, options.seed, options.place)
+    name, identity = prepared.plan.name, options.identity
+    return Trace(
+        uuid.uuid4().hex, prepared.program_hash, name, identity, values, started=time.time(), settings=settings
+    )
+
+
+async def _carry_out(prepared: Prepared, trace: Trace, call: CallFunction, *, one_at_a_time: bool = False) -> None:
+    """Run the flow on the trace's inputs; what came out is in the trace."""
+    began = time.perf_counter()
+    result = await _execute(prepared, trace.inputs, call, trace.checks.append, one_at_a_time=one_at_a_time)
+    trace.seconds = time.perf_counter() - began
+    trace.sort()
+    if isinstance(result, Failure):
+        trace.failure = result
+    else:
+        trace.outputs = result
+
+
 async def _execute(
     prepared: Prepared,
     values: Mapping[str, Any],
-    run: Run,
+    call: CallFunction,
     checked: Callable[[CheckRecord], None],
     *,
     one_at_a_time: bool = False,
 ) -> dict[str, Any] | Failure:
     prepared.running += 1
     try:
-        return await execute(prepared.plan, values, run.call, checked, one_at_a_time=one_at_a_time)
+        return await execute(prepared.plan, values, call, checked, one_at_a_time=one_at_a_time)
     finally:
         prepared.running -= 1
 

@@ -1,15 +1,18 @@
-"""The trace store: an append-only SQLite file, the truth about what ran.
+"""The trace store: a SQLite file that is only added to, the truth about what ran.
 
 One row a run, one a call of a model or of Python, and one a check of a flow, written in one transaction when a run
 ends, so a killed process leaves whole runs. What its scoring called is added when it is scored.
-Token ids and logprobs are stored as little-endian int32 and float64 blobs: exact, and small.
+Token ids and logprobs are stored as little-endian int32 and float64 blobs: exact, and small. Each run has a checksum:
+a run that was damaged on disk is refused, never read wrongly.
 """
 
 from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,155 +20,354 @@ from lmgraph.errors import ConfigError
 from lmgraph.runtime.store_rows import (
     ADD_CALL,
     ADD_CHECK,
+    ADD_RUN,
+    ADD_SCORE,
+    ADD_SETTINGS,
+    ADD_SOURCE,
     ADD_STEP,
-    as_json,
     call_row,
     check_row,
-    failure_text,
+    checksum,
     marks,
     read_call,
     read_check,
     read_failure,
     read_json,
     read_step,
+    rows_sum,
     run_data,
+    run_row,
+    run_sum,
     step_row,
 )
-from lmgraph.runtime.trace import Call, RunIdentity, Trace
+from lmgraph.runtime.store_schema import OF_RUNS, SCHEMA, SCHEMA_VERSION
+from lmgraph.runtime.trace import Call, Failure, RunIdentity, RunSettings, Trace
 
-SCHEMA_VERSION = 2
-
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS runs (
-  run_id TEXT PRIMARY KEY, program TEXT NOT NULL, flow TEXT NOT NULL,
-  study TEXT NOT NULL, phase TEXT NOT NULL, step INTEGER NOT NULL, example TEXT NOT NULL, rollout INTEGER NOT NULL,
-  inputs TEXT NOT NULL, outputs TEXT, failure TEXT, reward REAL,
-  calls INTEGER NOT NULL, prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL,
-  started REAL NOT NULL, seconds REAL NOT NULL
-);
-CREATE INDEX IF NOT EXISTS runs_started ON runs (started);
-CREATE TABLE IF NOT EXISTS calls (
-  run_id TEXT NOT NULL REFERENCES runs, judged INTEGER NOT NULL,
-  call_key TEXT NOT NULL, retry INTEGER NOT NULL, attempt INTEGER NOT NULL,
-  node TEXT NOT NULL, module TEXT NOT NULL, lm TEXT NOT NULL, engine TEXT NOT NULL, model TEXT NOT NULL, adapter TEXT,
-  template TEXT NOT NULL, prompt_ids BLOB NOT NULL, completion_ids BLOB NOT NULL, logprobs BLOB NOT NULL,
-  temperature REAL NOT NULL, seed INTEGER NOT NULL, constrained INTEGER NOT NULL, finish_reason TEXT NOT NULL,
-  text TEXT NOT NULL, inputs TEXT NOT NULL, outputs TEXT, failure TEXT, checks TEXT NOT NULL,
-  cached_tokens INTEGER NOT NULL,
-  started REAL NOT NULL, seconds REAL NOT NULL, queue_seconds REAL NOT NULL, prefill_seconds REAL NOT NULL,
-  decode_seconds REAL NOT NULL,
-  PRIMARY KEY (run_id, judged, call_key, retry, attempt)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS steps (
-  run_id TEXT NOT NULL REFERENCES runs, call_key TEXT NOT NULL, node TEXT NOT NULL, kind TEXT NOT NULL,
-  name TEXT NOT NULL, inputs TEXT NOT NULL, output TEXT NOT NULL, failure TEXT,
-  started REAL NOT NULL, seconds REAL NOT NULL,
-  PRIMARY KEY (run_id, call_key)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS checks (
-  run_id TEXT NOT NULL REFERENCES runs, call_key TEXT NOT NULL, node TEXT NOT NULL, kind TEXT NOT NULL,
-  message TEXT NOT NULL, passed INTEGER, found TEXT NOT NULL,
-  PRIMARY KEY (run_id, call_key)
-) WITHOUT ROWID;
-"""
+DELETED_AT_ONCE = 500
+"""Runs that one statement deletes: SQLite bounds how many values it may name."""
+_FILTERS = ("program", "flow", "study", "phase", "step", "example", "rollout")
 
 
 class TraceStore:
-    """One SQLite file in WAL mode. Use it from one thread; other processes may read or write the same file."""
+    """One SQLite file in WAL mode. Use it from one thread; other processes may read or write the same file.
 
-    def __init__(self, path: Path) -> None:
+    ``read_only`` writes nothing, not even beside the file. Raises: ConfigError where it cannot be opened.
+    """
+
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(path, timeout=30.0)
-            self._db.row_factory = sqlite3.Row
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = NORMAL")
-            version = self._db.execute("PRAGMA user_version").fetchone()[0]
-            if version not in (0, SCHEMA_VERSION):
-                raise ConfigError(
-                    f"The trace store {path} has version {version}; this lmgraph reads version {SCHEMA_VERSION}.",
-                    hint="give another file with --trace",
-                )
-            self._db.executescript(_SCHEMA + f"PRAGMA user_version = {SCHEMA_VERSION};")
+            self._db = _reader(path) if read_only else _writer(path)
+            tables = self._db.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
         except (sqlite3.Error, OSError) as error:
             raise ConfigError(
                 f"The trace store {path} cannot be opened: {error}.",
                 hint="give a file you may write to with --trace, or switch traces off with --no-trace",
             ) from None
+        self._tables = {row["name"] for row in tables}
 
     def add(self, trace: Trace) -> None:
-        """Append one finished run. Adding the same run id again replaces nothing and is no error."""
-        identity = trace.identity
-        run = (
-            trace.run_id, trace.program, trace.flow, identity.study, identity.phase, identity.step, identity.example,
-            identity.rollout, as_json(trace.inputs), as_json(trace.outputs), failure_text(trace.failure), trace.reward,
-            len(trace.calls), trace.prompt_tokens, trace.completion_tokens, trace.started, trace.seconds,
-        )  # fmt: skip
-        try:
-            with self._db:
-                added = self._db.execute(f"INSERT OR IGNORE INTO runs VALUES ({marks(len(run))})", run).rowcount
-                if added:
-                    rows = [call_row(trace.run_id, call) for call in trace.calls]
-                    rows += [call_row(trace.run_id, call, judged=True) for call in trace.judged]
-                    self._db.executemany(ADD_CALL, rows)
-                    self._db.executemany(ADD_STEP, [step_row(trace.run_id, step) for step in trace.steps])
-                    self._db.executemany(ADD_CHECK, [check_row(trace.run_id, check) for check in trace.checks])
-        except sqlite3.Error as error:
-            raise ConfigError(
-                f"The trace of run {trace.run_id} cannot be written to {self.path}: {error}.",
-                hint="make room on the disk, or give another file with --trace",
-            ) from None
+        """Append one finished run. Adding the same run id again replaces nothing and is no error.
 
-    def set_reward(self, run_id: str, reward: float, judged: Sequence[Call] = ()) -> None:
-        """The score of a run that was added, and the calls that metrics made for it."""
-        with self._db:
-            self._db.execute("UPDATE runs SET reward = ? WHERE run_id = ?", (reward, run_id))
-            self._db.executemany(ADD_CALL, [call_row(run_id, call, judged=True) for call in judged])
+        Raises: ConfigError where the file cannot be written.
+        """
+        run = run_row(trace)
+        calls = [call_row(trace.run_id, call) for call in trace.calls]
+        steps = [step_row(trace.run_id, step) for step in trace.steps]
+        checks = [check_row(trace.run_id, check) for check in trace.checks]
+        given = trace.settings or RunSettings()
+        known = trace.settings is not None
+        temperature = None if given.temperature is None else float(given.temperature)
+        settings = given.decoding if known else None, temperature, given.seed, given.place
+        sources = _sources(trace.run_id, trace.calls)
+        sums = run_sum(run, settings), rows_sum(calls, steps, checks, sources)
+        with self._writing(f"The trace of run {trace.run_id}"):
+            if self._db.execute(ADD_RUN, run).rowcount:
+                self._db.execute(ADD_SETTINGS, (trace.run_id, *settings, *sums))
+                for statement, rows in (
+                    (ADD_CALL, calls),
+                    (ADD_STEP, steps),
+                    (ADD_CHECK, checks),
+                    (ADD_SOURCE, sources),
+                ):
+                    if rows:
+                        self._db.executemany(statement, rows)
+                if trace.judged or trace.reward is not None:
+                    self._add_score(trace.run_id, trace.reward, trace.judged)
+
+    def set_reward(
+        self,
+        run_id: str,
+        reward: float,
+        judged: Sequence[Call] = (),
+        *,
+        parts: Mapping[str, float] | None = None,
+        failed: Mapping[str, Failure] | None = None,
+    ) -> None:
+        """The score of a run that was added, and the calls that metrics made for it.
+
+        With ``parts`` and ``failed`` (by metric) the score can be had back whole. Raises: ConfigError.
+        """
+        with self._writing(f"The score of run {run_id}"):
+            self._db.execute("UPDATE runs SET reward = ? WHERE run_id = ?", (float(reward), run_id))
+            problems = {name: asdict(failure) for name, failure in (failed or {}).items()}
+            told = None if parts is None else dict(parts)
+            self._add_score(run_id, float(reward), judged, json.dumps(told), json.dumps(problems))
+
+    def set_private(self, program: str, names: Mapping[str, Sequence[str]]) -> None:
+        """Which fields of a program hold private values (runtime/privacy.py), for exports. Raises: ConfigError."""
+        with self._writing(f"What is private in program {program}"):
+            text = json.dumps({name: list(fields) for name, fields in names.items()})
+            text = f"{checksum((program, text)):08x}{text}"
+            self._db.execute("INSERT OR IGNORE INTO private VALUES (?, ?)", (program, text))
+
+    def private_of(self, program: str) -> dict[str, list[str]] | None:
+        """None where it was never told, or is damaged."""
+        if "private" not in self._tables:
+            return None
+        with self._reading():
+            row = self._db.execute("SELECT names FROM private WHERE program = ?", (program,)).fetchone()
+            if row is None or row["names"][:8] != f"{checksum((program, row['names'][8:])):08x}":
+                return None
+            found: dict[str, list[str]] = json.loads(row["names"][8:])
+            return found
 
     def list_runs(self, *, limit: int = 20, **equal: str | int) -> list[dict[str, Any]]:
-        """The newest runs, newest first, as plain data; ``equal`` filters on columns (phase="eval")."""
-        allowed = ("program", "flow", "study", "phase", "step", "example", "rollout")
-        if unknown := set(equal) - set(allowed):
-            names = ", ".join(sorted(unknown))
-            raise ConfigError(f"Runs cannot be filtered by {names}.", hint=f"use {', '.join(allowed)}")
-        where = " AND ".join(f"{column} = ?" for column in equal) or "1"
+        """The newest runs, newest first, as plain data; ``equal`` filters on columns (phase="eval").
+
+        ``damaged`` says whether a run's row is not what was written. Raises: ConfigError.
+        """
+        where = _where(equal)
         query = f"SELECT * FROM runs WHERE {where} ORDER BY started DESC, rowid DESC LIMIT ?"
-        return [run_data(row) for row in self._db.execute(query, (*equal.values(), limit))]
+        with self._reading():
+            found = self._db.execute(query, (*equal.values(), limit)).fetchall()
+            return [self._listed(row) for row in found]
 
     def find(self, prefix: str) -> Trace:
         """The run whose id starts with ``prefix``. Raises: ConfigError if there is none, or more than one."""
         pattern = prefix.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
-        rows = self._db.execute("SELECT * FROM runs WHERE run_id LIKE ? ESCAPE '\\' LIMIT 2", (pattern,)).fetchall()
-        if len(rows) != 1:
-            count = "no run" if not rows else "more than one run"
-            raise ConfigError(
-                f"{self.path} has {count} whose id starts with `{prefix}`.", hint="see `lmgraph trace list`"
-            )
-        return self._trace(rows[0])
+        with self._reading():
+            rows = self._db.execute("SELECT * FROM runs WHERE run_id LIKE ? ESCAPE '\\' LIMIT 2", (pattern,)).fetchall()
+            if len(rows) == 1:
+                return self._trace(rows[0])
+        count = "no run" if not rows else "more than one run"
+        raise ConfigError(f"{self.path} has {count} whose id starts with `{prefix}`.", hint="see `lmgraph trace list`")
 
-    def traces(self, **equal: str | int) -> Iterator[Trace]:
-        """Whole runs, oldest first."""
-        where = " AND ".join(f"{column} = ?" for column in equal) or "1"
-        for row in self._db.execute(f"SELECT * FROM runs WHERE {where} ORDER BY started, rowid", tuple(equal.values())):
-            yield self._trace(row)
+    def traces(self, *, limit: int | None = None, **equal: str | int) -> Iterator[Trace]:
+        """Whole runs, oldest first: all that fit ``equal``, or the newest ``limit`` of them. Raises: ConfigError."""
+        newest = f"SELECT rowid FROM runs WHERE {_where(equal)} ORDER BY started DESC, rowid DESC LIMIT ?"
+        query = f"SELECT * FROM runs WHERE rowid IN ({newest}) ORDER BY started, rowid"
+        with self._reading():
+            for row in self._db.execute(query, (*equal.values(), -1 if limit is None else limit)):
+                yield self._trace(row)
+
+    def at_place(self, place: str) -> Trace | None:
+        """The newest run whose settings have this place, or None. Raises: ConfigError."""
+        if "run_settings" not in self._tables or not place:
+            return None
+        with self._reading():
+            row = self._db.execute(
+                "SELECT runs.* FROM run_settings JOIN runs USING (run_id) WHERE place = ?"
+                " ORDER BY runs.started DESC, runs.rowid DESC LIMIT 1",
+                (place,),
+            ).fetchone()
+            return None if row is None else self._trace(row)
+
+    def score_of(self, run_id: str) -> tuple[float, dict[str, float], dict[str, Failure]] | None:
+        """(reward, parts, failed metrics) as `set_reward` was given them, or None where it was not, or is damaged."""
+        if "run_scores" not in self._tables:
+            return None
+        query = "SELECT reward, parts, failed FROM run_scores JOIN runs USING (run_id) WHERE run_id = ?"
+        with self._reading():
+            row = self._db.execute(query, (run_id,)).fetchone()
+            if row is None or row["reward"] is None or row["parts"] == "null":
+                return None
+            if not self._score_is_whole(run_id, row["reward"]):
+                return None
+            failed = {name: Failure(**data) for name, data in json.loads(row["failed"]).items()}
+            return row["reward"], json.loads(row["parts"]), failed
+
+    def prune(self, *, keep: int | None = None, before: float | None = None, dry: bool = False) -> list[str]:
+        """Delete runs and give back their ids: those that began before the Unix time ``before``, never one of the
+        newest ``keep``. ``dry`` deletes nothing. Raises: ConfigError."""
+        query = "SELECT run_id FROM runs WHERE started < ? ORDER BY started DESC, rowid DESC"
+        if keep is not None:
+            query = (
+                "SELECT run_id FROM (SELECT run_id, started FROM runs ORDER BY started DESC, rowid DESC LIMIT -1 OFFSET"
+                f" {keep:d}) WHERE started < ?"
+            )
+        with self._reading():
+            found = self._db.execute(query, (float("inf") if before is None else before,)).fetchall()
+            gone = [row["run_id"] for row in found]
+        if gone and not dry:
+            with self._writing("The trace store"):
+                for start in range(0, len(gone), DELETED_AT_ONCE):
+                    part = gone[start : start + DELETED_AT_ONCE]
+                    for table in reversed(OF_RUNS):
+                        self._db.execute(f"DELETE FROM {table} WHERE run_id IN ({marks(len(part))})", part)
+            with suppress(sqlite3.Error):  # another process may be at work: then the room is used again later
+                self._db.execute("VACUUM")
+        return gone
 
     def close(self) -> None:
         self._db.close()
 
+    @contextmanager
+    def _writing(self, what: str) -> Iterator[None]:
+        """One transaction."""
+        try:
+            with self._db:
+                yield
+        except sqlite3.Error as error:
+            raise ConfigError(
+                f"{what} cannot be written to {self.path}: {error}.",
+                hint="make room on the disk, or give another file with --trace",
+            ) from None
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.DatabaseError, ValueError, TypeError, LookupError) as error:  # even names of columns may be hit
+            raise ConfigError(
+                f"The trace store {self.path} is damaged: {error}.",
+                hint="keep the file for what can still be read of it, and give another one with --trace",
+            ) from None
+
+    def _add_score(
+        self, run_id: str, reward: float | None, judged: Sequence[Call], parts: str = "null", failed: str = "{}"
+    ) -> None:
+        self._db.executemany(ADD_CALL, [call_row(run_id, call, judged=True) for call in judged])
+        self._db.executemany(ADD_SOURCE, _sources(run_id, judged, judged=True))
+        self._db.execute(ADD_SCORE, (run_id, parts, failed, self._score_sum(run_id, reward, parts, failed)))
+
+    def _score_sum(self, run_id: str, reward: float | None, parts: str, failed: str) -> int:
+        """With the calls that are kept for the score: they may have come with the run or with the score."""
+        judged = [
+            map(tuple, self._db.execute(f"SELECT * FROM {table} WHERE run_id = ? AND judged = 1", (run_id,)))
+            for table in ("calls", "sources")
+        ]
+        return checksum((run_id, None if reward is None else float(reward), parts, failed)) + rows_sum(*judged)
+
+    def _score_is_whole(self, run_id: str, reward: float | None) -> bool:
+        row = self._db.execute("SELECT * FROM run_scores WHERE run_id = ?", (run_id,)).fetchone()
+        if row is None:
+            return reward is None
+        return bool(self._score_sum(run_id, reward, row["parts"], row["failed"]) == row["sum"])
+
+    def _listed(self, row: sqlite3.Row) -> dict[str, Any]:
+        settings = self._settings_row(row["run_id"])
+        damaged = settings is not None and settings["run_sum"] != run_sum(tuple(row), tuple(settings)[1:5])
+        if not damaged:
+            return {**run_data(row), "damaged": False}
+        return {**dict(row), "inputs": None, "outputs": None, "failure": None, "damaged": True}
+
+    def _settings_row(self, run_id: str) -> sqlite3.Row | None:
+        if "run_settings" not in self._tables:
+            return None
+        found: sqlite3.Row | None = self._db.execute(
+            "SELECT * FROM run_settings WHERE run_id = ?", (run_id,)
+        ).fetchone()
+        return found
+
     def _trace(self, row: sqlite3.Row) -> Trace:
+        run_id = row["run_id"]
         parts: dict[str, list[sqlite3.Row]] = {
-            table: self._db.execute(f"SELECT * FROM {table} WHERE run_id = ?", (row["run_id"],)).fetchall()
+            table: self._db.execute(f"SELECT * FROM {table} WHERE run_id = ?", (run_id,)).fetchall()
             for table in ("calls", "steps", "checks")
         }
+        parts["sources"] = []
+        if "sources" in self._tables:
+            parts["sources"] = self._db.execute("SELECT * FROM sources WHERE run_id = ?", (run_id,)).fetchall()
+        sources = {tuple(one)[1:5]: one["source"] for one in parts["sources"]}
+        settings = self._settings_row(run_id)
+        if settings is not None:
+            self._check_sums(row, parts, settings)
+        calls: dict[int, list[Call]] = {0: [], 1: []}
+        for call in parts["calls"]:
+            key = (call["judged"], call["call_key"], call["retry"], call["attempt"])
+            calls[call["judged"]].append(read_call(call, sources.get(key, "engine")))
         identity = RunIdentity(row["study"], row["phase"], row["step"], row["example"], row["rollout"])
         trace = Trace(
-            row["run_id"], row["program"], row["flow"], identity, json.loads(row["inputs"]),
-            read_json(row["outputs"]), read_failure(row["failure"]),
-            [read_call(call) for call in parts["calls"] if not call["judged"]], row["started"], row["seconds"],
-            row["reward"], [read_step(step) for step in parts["steps"]],
-            [read_check(check) for check in parts["checks"]],
-            [read_call(call) for call in parts["calls"] if call["judged"]],
+            run_id, row["program"], row["flow"], identity, json.loads(row["inputs"]), read_json(row["outputs"]),
+            read_failure(row["failure"]), calls[0], row["started"], row["seconds"], row["reward"],
+            [read_step(step) for step in parts["steps"]], [read_check(check) for check in parts["checks"]], calls[1],
+            _settings(settings),
         )  # fmt: skip
         trace.sort()
         return trace
+
+    def _check_sums(self, row: sqlite3.Row, parts: Mapping[str, list[sqlite3.Row]], settings: sqlite3.Row) -> None:
+        """Raises: ConfigError where the run is not as it was written."""
+        own = [
+            [tuple(one) for one in parts[table] if table in ("steps", "checks") or not one["judged"]]
+            for table in ("calls", "steps", "checks", "sources")
+        ]
+        whole = run_sum(tuple(row), tuple(settings)[1:5]) == settings["run_sum"]
+        whole = whole and rows_sum(*own) == settings["rows_sum"]
+        if not (whole and self._score_is_whole(row["run_id"], row["reward"])):
+            raise ConfigError(
+                f"Run {row['run_id']} in {self.path} is damaged: it is not what was written.",
+                hint="its other runs can be read; delete this file once you have what you need of it",
+            )
+
+
+def _writer(path: Path) -> sqlite3.Connection:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    db = sqlite3.connect(path, timeout=30.0)
+    db.row_factory = sqlite3.Row
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("PRAGMA synchronous = NORMAL")
+    _check_version(db, path)
+    db.executescript(SCHEMA + f"PRAGMA user_version = {SCHEMA_VERSION};")
+    return db
+
+
+def _reader(path: Path) -> sqlite3.Connection:
+    """A folder that nothing can be written to has no room for SQLite's own files beside a store: then it is read as it
+    stands, without what another process has not yet moved into it."""
+    problem: sqlite3.Error | None = None
+    for how in ("mode=ro", "immutable=1"):
+        db = sqlite3.connect(f"{path.resolve().as_uri()}?{how}", timeout=30.0, uri=True)
+        db.row_factory = sqlite3.Row
+        try:
+            _check_version(db, path)
+        except sqlite3.OperationalError as error:
+            problem = error
+            db.close()
+        else:
+            return db
+    assert problem is not None
+    raise problem
+
+
+def _check_version(db: sqlite3.Connection, path: Path) -> None:
+    version = db.execute("PRAGMA user_version").fetchone()[0]
+    if version not in (0, SCHEMA_VERSION):
+        db.close()
+        raise ConfigError(
+            f"The trace store {path} has version {version}; this lmgraph reads version {SCHEMA_VERSION}.",
+            hint="give another file with --trace",
+        )
+
+
+def _where(equal: Mapping[str, str | int]) -> str:
+    """Raises: ConfigError for a column that is no filter."""
+    if unknown := set(equal) - set(_FILTERS):
+        names = ", ".join(sorted(unknown))
+        raise ConfigError(f"Runs cannot be filtered by {names}.", hint=f"use {', '.join(_FILTERS)}")
+    return " AND ".join(f"{column} = ?" for column in equal) or "1"
+
+
+def _sources(run_id: str, calls: Sequence[Call], *, judged: bool = False) -> list[tuple[Any, ...]]:
+    return [
+        (run_id, int(judged), call.call_key, call.retry, call.attempt, call.source)
+        for call in calls
+        if call.source != "engine"
+    ]
+
+
+def _settings(row: sqlite3.Row | None) -> RunSettings | None:
+    if row is None or row["decoding"] is None:
+        return None
+    return RunSettings(row["decoding"], row["temperature"], row["seed"], row["place"])

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import marshal
 import sqlite3
 import sys
+import zlib
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from lmgraph.runtime.trace import Call, CheckRecord, Failure, Step
+from lmgraph.runtime.trace import Call, CallSource, CheckRecord, Failure, Step, Trace
 
 _CALL_COLUMNS = (
     "run_id", "judged", "call_key", "retry", "attempt", "node", "module", "lm", "engine", "model", "adapter",
@@ -23,16 +25,17 @@ _CALL_COLUMNS = (
 def call_row(run_id: str, call: Call, *, judged: bool = False) -> tuple[Any, ...]:
     """In the order of _CALL_COLUMNS."""
     return (
-        run_id, judged, call.call_key, call.retry, call.attempt, call.node, call.module, call.lm, call.engine,
+        run_id, int(judged), call.call_key, call.retry, call.attempt, call.node, call.module, call.lm, call.engine,
         call.model, call.adapter, call.template, _blob("i", call.prompt_ids), _blob("i", call.completion_ids),
-        _blob("d", call.logprobs), call.temperature, call.seed, call.constrained, call.finish_reason,
+        _blob("d", call.logprobs), float(call.temperature), call.seed, int(call.constrained), call.finish_reason,
         call.text.encode("utf-8", "replace").decode(), as_json(call.inputs), as_json(call.outputs),
         failure_text(call.failure), json.dumps([asdict(check) for check in call.checks]) if call.checks else "[]",
-        call.cached_tokens, call.started, call.seconds, call.queue_seconds, call.prefill_seconds, call.decode_seconds,
+        call.cached_tokens, float(call.started), float(call.seconds), float(call.queue_seconds),
+        float(call.prefill_seconds), float(call.decode_seconds),
     )  # fmt: skip
 
 
-def read_call(row: sqlite3.Row) -> Call:
+def read_call(row: sqlite3.Row, source: CallSource = "engine") -> Call:
     values = {name: row[name] for name in _CALL_COLUMNS if name not in ("run_id", "judged")}
     return Call(
         **{
@@ -45,6 +48,7 @@ def read_call(row: sqlite3.Row) -> Call:
             "outputs": read_json(row["outputs"]),
             "failure": read_failure(row["failure"]),
             "checks": tuple(_check_of(data) for data in json.loads(row["checks"])),
+            "source": source,
         }
     )
 
@@ -52,7 +56,7 @@ def read_call(row: sqlite3.Row) -> Call:
 def step_row(run_id: str, step: Step) -> tuple[Any, ...]:
     return (
         run_id, step.call_key, step.node, step.kind, step.name, as_json(step.inputs), json.dumps(step.output),
-        failure_text(step.failure), step.started, step.seconds,
+        failure_text(step.failure), float(step.started), float(step.seconds),
     )  # fmt: skip
 
 
@@ -65,7 +69,8 @@ def read_step(row: sqlite3.Row) -> Step:
 
 def check_row(run_id: str, check: CheckRecord) -> tuple[Any, ...]:
     found = json.dumps(check.values)
-    return run_id, check.call_key, check.node, check.kind, check.message, check.passed, found
+    passed = None if check.passed is None else int(check.passed)
+    return run_id, check.call_key, check.node, check.kind, check.message, passed, found
 
 
 def read_check(row: sqlite3.Row) -> CheckRecord:
@@ -76,6 +81,35 @@ def read_check(row: sqlite3.Row) -> CheckRecord:
 
 def _check_of(data: Mapping[str, Any]) -> CheckRecord:
     return CheckRecord(**{**data, "values": tuple((text, value) for text, value in data["values"])})
+
+
+def run_row(trace: Trace) -> tuple[Any, ...]:
+    """In the order of the columns of `runs`."""
+    identity = trace.identity
+    return (
+        trace.run_id, trace.program, trace.flow, identity.study, identity.phase, identity.step, identity.example,
+        identity.rollout, as_json(trace.inputs), as_json(trace.outputs), failure_text(trace.failure),
+        None if trace.reward is None else float(trace.reward), len(trace.calls), trace.prompt_tokens,
+        trace.completion_tokens, float(trace.started), float(trace.seconds),
+    )  # fmt: skip
+
+
+def run_sum(row: Sequence[Any], settings: Sequence[Any]) -> int:
+    """Checksum of a row of `runs` and its settings, as written or as read. The reward is left out: it comes later."""
+    return checksum((*row[:REWARD], *row[REWARD + 1 :], *settings))
+
+
+def rows_sum(*tables: Iterable[tuple[Any, ...]]) -> int:
+    """Checksum of the rows of one run: the same in any order, since tables are read in that of their keys."""
+    return sum(checksum(row) for table in tables for row in table)
+
+
+def checksum(data: tuple[Any, ...]) -> int:
+    """SQLite finds damage to its own structure; this finds it in what the rows say.
+
+    Marshal's format 2 writes equal plain values as equal bytes, fast. It is never read back.
+    """
+    return zlib.crc32(marshal.dumps(data, 2))
 
 
 def run_data(row: sqlite3.Row) -> dict[str, Any]:
@@ -120,6 +154,12 @@ def marks(count: int) -> str:
     return ", ".join("?" * count)
 
 
+REWARD = 11
+"""Its column in `runs`."""
+ADD_RUN = f"INSERT OR IGNORE INTO runs VALUES ({marks(17)})"
+ADD_SETTINGS = f"INSERT OR IGNORE INTO run_settings VALUES ({marks(7)})"
+ADD_SOURCE = f"INSERT OR IGNORE INTO sources VALUES ({marks(6)})"
+ADD_SCORE = f"INSERT OR REPLACE INTO run_scores VALUES ({marks(4)})"
 ADD_CALL = f"INSERT OR IGNORE INTO calls VALUES ({marks(len(_CALL_COLUMNS))})"
 ADD_STEP = f"INSERT INTO steps VALUES ({marks(10)})"
 ADD_CHECK = f"INSERT INTO checks VALUES ({marks(7)})"

@@ -13,8 +13,12 @@ from typing import Any, Literal
 
 from lmgraph.errors import OutputError, RunError, ToolError
 
-FailureKind = Literal["parse", "engine", "value", "assert", "tool", "budget"]
-"""parse: the output does not fit its type; engine: no usable answer came; value: an expression has no value (an index
+CallSource = Literal["engine", "cache", "record"]
+"""engine: it was asked; cache: the response cache had the answer; record: a recorded run had it."""
+
+FailureKind = Literal["parse", "engine", "overflow", "value", "assert", "tool", "budget"]
+"""parse: the output does not fit its type; engine: no usable answer came; overflow: the prompt and the answer that may
+follow are longer than the model reads; value: an expression has no value (an index
 out of range, a division by zero, a constraint that is not met); assert: an assert is false; tool: Python raised, took
 too long or gave back what does not fit; budget: the call was not made or was cut."""
 
@@ -95,15 +99,19 @@ class Call:
     queue_seconds: float = 0.0
     prefill_seconds: float = 0.0
     decode_seconds: float = 0.0
+    source: CallSource = "engine"
+    """Where the answer comes from."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One call of Python, or of a stub in place of a module, an extern or a flow."""
+    """One call of Python, or of a stub in place of a module, an extern or a flow; or a call that an engine had no
+    usable answer to, so that there is no Call of it."""
 
     node: str
     call_key: str
-    kind: Literal["fn", "retriever", "tool", "stub"]
+    kind: Literal["fn", "retriever", "tool", "stub", "lm"]
+    """lm: a module's call that its engine failed."""
     name: str
     """Of what was called, or stood in for."""
     inputs: Mapping[str, Any]
@@ -124,6 +132,18 @@ class RunIdentity:
     step: int = 0
     example: str = ""
     rollout: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RunSettings:
+    """How a run sampled: with it and the identity a run can be made again."""
+
+    decoding: Literal["constrained", "strict", "tolerant"] = "constrained"
+    temperature: float | None = None
+    """None: the modules' and LMs' own."""
+    seed: int = 0
+    place: str = ""
+    """What a command that was interrupted finds the run by when it goes on; empty where it never looks for it."""
 
 
 @dataclass(slots=True)
@@ -148,6 +168,8 @@ class Trace:
     """Asserts and checks of flows; those of modules are with their calls."""
     judged: list[Call] = field(default_factory=list)
     """Calls that metrics made, under keys that begin with the metric's name. No optimizer trains on them."""
+    settings: RunSettings | None = None
+    """None where a store of an older version did not keep them."""
 
     def require(self) -> Mapping[str, Any]:
         """The outputs. Raises: RunError (OutputError where an output did not parse) with the first cause."""

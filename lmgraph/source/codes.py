@@ -1,12 +1,13 @@
 """The catalogue of diagnostic codes: what `lmgraph explain E0101` prints. Data only.
 
 One section a series; a code is never given a second meaning. Every code has a golden test. Syntax is here, the other
-series are in codes_names.py, codes_types.py and codes_program.py.
+series are in codes_names.py, codes_types.py, codes_program.py and codes_flow.py.
 """
 
 from __future__ import annotations
 
 from lmgraph.source.code_info import CodeInfo
+from lmgraph.source.codes_flow import E07
 from lmgraph.source.codes_names import E02
 from lmgraph.source.codes_program import E04, E05, W
 from lmgraph.source.codes_types import E03
@@ -108,5 +109,5 @@ _E01: tuple[CodeInfo, ...] = (
 )
 
 
-CODES: dict[str, CodeInfo] = {info.code: info for section in (_E01, E02, E03, E04, E05, W) for info in section}
+CODES: dict[str, CodeInfo] = {info.code: info for section in (_E01, E02, E03, E04, E05, E07, W) for info in section}
 """Every code, in order."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from lmgraph.errors import DataError, OptimizeError, TrainingDiverged
+from lmgraph.errors import DataError, EngineError, OptimizeError, TrainingDiverged
 from lmgraph.program.artifact import load
 from lmgraph.program.params import params_hash
 from lmgraph_optimizers.mmgrpo import training
@@ -119,6 +119,17 @@ async def test_a_call_of_python_that_hangs_is_a_failure_of_its_run(tmp_path: Pat
     done = await run(tmp_path, model, write_program(folder, text=text, demos=False))
     assert done.stopped is None
     assert any(step["groups that train"] > 0 for step in events(tmp_path))
+
+
+async def test_an_engine_that_answers_nothing_ends_the_run_and_a_better_one_goes_on(
+    tmp_path: Path, model: Path
+) -> None:
+    ill = TrainableScript(model, EngineError("the server is ill"))
+    with pytest.raises(EngineError, match=r"failed every run of a step.*ill"):
+        await run(tmp_path, model, engine=ill)
+    done = await run(tmp_path, model)
+    assert done.resumed
+    assert any(done.stages[1].details["curves"]["groups that train"])
 
 
 async def test_equal_rewards_train_nothing_and_say_what_to_do(tmp_path: Path, model: Path) -> None:

@@ -1,8 +1,8 @@
 """Golden tests: every `*.md` of this folder holds programs and exactly what comes of them.
 
-A file says `mode: parse`, `check`, `compile`, `text` or `fmt` near its top. A section is `## title`, an `lmg` fence
-with the program and a second fence with the expected output. Files that lie beside the program stand before it, each in
-a fence `file name`. `pytest --update-golden` writes the present output instead.
+A file says `mode: parse`, `check`, `compile`, `text`, `explain` or `fmt` near its top. A section is `## title`, an
+`lmg` fence with the program and a second fence with the expected output. Files that lie beside the program stand before
+it, each in a fence `file name`. `pytest --update-golden` writes the present output instead.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from lmgraph.cli.explained import explained
 from lmgraph.compiler.compile import compile_source
 from lmgraph.errors import CompileError
 from lmgraph.graph.draw import to_text
@@ -128,12 +129,19 @@ def _test_text(graph: Graph, test: TestSpec) -> str:
     return f'test "{test.title}"\n{"".join(stubs)}{shown[shown.index(f"flow {test.flow.name}") :]}'
 
 
+def run_explain(program: Program) -> str:
+    """What `--explain` prints, or the diagnostics where there is no graph."""
+    compiled = compile_source(program.source, root=program.root)
+    return explained(compiled) if compiled.graph is not None else render(compiled.diagnostics, compiled.sources)
+
+
 MODES: dict[str, Callable[[Program], str]] = {
     "parse": run_parse,
     "fmt": run_format,
     "check": run_check,
     "compile": run_compile,
     "text": run_text,
+    "explain": run_explain,
 }
 
 

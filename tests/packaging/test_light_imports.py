@@ -10,7 +10,18 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-HEAVY = ["torch", "transformers", "peft", "accelerate", "numpy", "scipy", "tokenizers", "huggingface_hub", "gguf"]
+HEAVY = [
+    "torch",
+    "transformers",
+    "peft",
+    "accelerate",
+    "numpy",
+    "scipy",
+    "tokenizers",
+    "huggingface_hub",
+    "gguf",
+    "aiohttp",
+]
 
 SCRIPT = """
 import json, sys

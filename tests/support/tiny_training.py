@@ -62,7 +62,7 @@ def write_program(
 class TrainableScript(ScriptedEngine):
     """A scripted sampler in front of a tiny model: calls take no time and are the same in every run."""
 
-    def __init__(self, model: Path, answers: Sequence[str] = ANSWERS, **options: Any) -> None:
+    def __init__(self, model: Path, answers: Sequence[str] | Exception = ANSWERS, **options: Any) -> None:
         super().__init__({"": answers}, **options)
         self.model_folder = model
 

@@ -9,7 +9,7 @@ from lmgraph.source.codes import CODES
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 COMPILER = Path(__file__).parents[2] / "lmgraph" / "compiler"
-SERIES = ("E02", "E03", "E04", "E05", "W")
+SERIES = ("E02", "E03", "E04", "E05", "E07", "W")
 
 
 def ours(codes: object) -> set[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -34,7 +35,18 @@ def test_equal_graphs_have_equal_texts(graph: Graph) -> None:
 
 def test_writing_agrees_with_what_reads(graph: Graph) -> None:
     adapter = form._adapter()
-    assert form.to_data(graph)["graph"] == adapter.dump_python(graph, mode="json")
+    assert form.to_data(graph)["graph"] == without_later_fields(adapter.dump_python(graph, mode="json"))
+
+
+def without_later_fields(data: Any) -> Any:
+    """What is written leaves out fields that came later, where they are at their default (graph/types.py)."""
+    if isinstance(data, list):
+        return [without_later_fields(one) for one in data]
+    if not isinstance(data, dict):
+        return data
+    later = {"fn": ("label", "clearance"), "retriever": ("label", "clearance"), "tool": ("label", "clearance")}
+    left_out = ("label",) if data.get("kind") == "expr" else later.get(data.get("kind", ""), ())
+    return {key: without_later_fields(value) for key, value in data.items() if key not in left_out}
 
 
 def test_the_schema_is_json(graph: Graph) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import random
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,9 +20,12 @@ torch = pytest.importorskip("torch")
 
 from transformers import AutoModelForCausalLM  # noqa: E402
 
+from lmgraph.engines.local import decode  # noqa: E402
 from lmgraph.engines.local.engine import LocalEngine  # noqa: E402
 from lmgraph.engines.local.lean_rows import LeanRows  # noqa: E402
 from lmgraph.engines.local.llama import LlamaModel  # noqa: E402
+from lmgraph.engines.local.module_rows import ModuleRows  # noqa: E402
+from lmgraph.engines.local.plan import PADDING_ALLOWED, similar  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -126,6 +131,69 @@ async def test_a_prompt_that_fails_leaves_running_requests_alone(
         await engine.generate(GenerateRequest([9, 9], SamplingParams(3)))
     assert (await running).token_ids == expected.token_ids
     assert (await engine.generate(GenerateRequest([9, 9], SamplingParams(3, stop_token_ids=())))).token_ids
+
+
+async def test_first_tokens_that_fail_leave_running_requests_alone(
+    engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params = SamplingParams(300, 1.0, seed=1, stop_token_ids=())
+    expected = await engine.generate(GenerateRequest([5, 6, 7], params))
+    running = asyncio.create_task(engine.generate(GenerateRequest([5, 6, 7], params)))
+    await asyncio.sleep(0.05)
+    assert not running.done()
+
+    choose = decode.RunningBatch._choose
+
+    def fail_for_those_that_join(self: Any, rows: Any, logits: torch.Tensor) -> None:
+        if rows is not self._rows:
+            raise RuntimeError("not enough memory")
+        choose(self, rows, logits)
+
+    joining = [GenerateRequest([9, place], SamplingParams(3, stop_token_ids=())) for place in range(3, 6)]
+    with monkeypatch.context() as patched:
+        patched.setattr(decode.RunningBatch, "_choose", fail_for_those_that_join)
+        results = await asyncio.gather(*(engine.generate(request) for request in joining), return_exceptions=True)
+    assert [type(result) for result in results] == [EngineError] * 3
+    assert (await running).token_ids == expected.token_ids
+    assert (await engine.generate(joining[0])).token_ids
+
+
+@pytest.mark.parametrize("lean", [True, False])
+async def test_ended_rows_are_computed_no_further(
+    model_folder: Path, monkeypatch: pytest.MonkeyPatch, lean: bool
+) -> None:
+    engine = open_local_engine(str(model_folder), dtype="float32", lean=lean)
+    rows: Any = LeanRows if lean else ModuleRows
+    step = rows.step
+    sizes: list[int] = []
+
+    def counted(self: Any, token_ids: list[int]) -> torch.Tensor:
+        logits: torch.Tensor = step(self, token_ids)
+        sizes.append(len(logits))
+        return logits
+
+    monkeypatch.setattr(rows, "step", counted)
+    requests = [GenerateRequest([5, 6], SamplingParams(length, stop_token_ids=())) for length in (2, 9, 4, 5)]
+    everyone_is_there = threading.Event()
+    held = engine._worker.call(everyone_is_there.wait)
+    tasks = [asyncio.create_task(engine.generate(request)) for request in requests]
+    await asyncio.sleep(0)
+    everyone_is_there.set()
+    await asyncio.gather(asyncio.wrap_future(held), *tasks)
+    await engine.aclose()
+    assert sizes == [4, 3, 3, 2, 1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_what_is_padded_together_is_of_similar_length(seed: int) -> None:
+    numbers = random.Random(seed)
+    lengths = [numbers.choice((1, 7, 30, 200)) + numbers.randrange(9) for _ in range(numbers.randrange(1, 40))]
+    groups = similar(lengths)
+    assert sorted(place for group in groups for place in group) == list(range(len(lengths)))
+    for group in groups:
+        longest = lengths[group[0]]
+        assert longest == max(lengths[place] for place in group)
+        assert len(group) * longest <= PADDING_ALLOWED * sum(lengths[place] for place in group)
 
 
 async def test_a_step_that_fails_fails_all_and_the_engine_goes_on(

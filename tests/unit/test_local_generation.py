@@ -31,6 +31,7 @@ from transformers import LlamaForCausalLM  # noqa: E402
 from lmgraph.engines.local.engine import LocalEngine  # noqa: E402
 from lmgraph.engines.local.llama import LlamaModel  # noqa: E402
 from lmgraph.engines.local.plan import common_length, find_families  # noqa: E402
+from lmgraph.engines.local.weights import choose_dtype  # noqa: E402
 
 GREEDY = SamplingParams(max_tokens=12, stop_token_ids=(2,))
 SAMPLED = SamplingParams(max_tokens=12, temperature=1.0, stop_token_ids=(2,))
@@ -259,11 +260,28 @@ def test_one_engine_serves_event_loops_in_turn(model_folder: Path) -> None:
     assert first[0].token_ids == second[0].token_ids
 
 
-async def test_bfloat16_runs(model_folder: Path) -> None:
-    engine = open_local_engine(str(model_folder), dtype="bfloat16", threads=1)
-    answers = await generate_all(engine, make_prompts(3, shared=20), SAMPLED)
+@pytest.mark.parametrize("lean", [True, False])
+async def test_bfloat16_is_near_float32(model_folder: Path, reference: Any, lean: bool) -> None:
+    engine = open_local_engine(str(model_folder), dtype="bfloat16", threads=1, lean=lean)
+    assert engine.lean == lean
+    assert engine.weights.dtype == torch.bfloat16
+    prompts = make_prompts(3, shared=20)
+    answers = await generate_all(engine, prompts, SAMPLED)
     await engine.aclose()
-    assert all(logprob <= 0 for answer in answers for logprob in answer.logprobs)
+    for prompt, answer in zip(prompts, answers, strict=True):
+        expected = reference_logprobs(reference, prompt, answer.token_ids)
+        gaps = [abs(ours - theirs) for ours, theirs in zip(answer.logprobs, expected, strict=True)]
+        assert sum(gaps) / len(gaps) < 0.2
+        assert max(gaps) > 1e-4, "it is not float32 by mistake"
+
+
+def test_auto_is_exact_on_a_cpu_and_native_on_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    assert choose_dtype("auto", cpu) == torch.float32
+    assert choose_dtype("bfloat16", cpu) == torch.bfloat16
+    for native, expected in ((True, torch.bfloat16), (False, torch.float32)):
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda native=native: native)
+        assert choose_dtype("auto", cuda) == expected
 
 
 @pytest.mark.parametrize("options", [{"max_batch": 0}, {"dtype": "int4"}, {"device": "abacus"}, {"colour": "red"}])

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from lmgraph.engines.local import open_local_engine
+from lmgraph.errors import EngineUnavailable
 from lmgraph.runtime.engine import GenerateRequest, Generation, SamplingParams
 from support.tiny_model import CONTEXT_TOKENS, VOCABULARY_SIZE, make_tiny_model, make_tiny_tokenizer
 
@@ -44,6 +45,7 @@ LLAMA3 = {
     "original_max_position_embeddings": 64,
 }
 YARN = {"rope_type": "yarn", "rope_theta": 10_000.0, "factor": 4.0, "original_max_position_embeddings": 64}
+LINEAR = {"rope_type": "linear", "rope_theta": 10_000.0, "factor": 4.0}
 DYNAMIC = {"rope_type": "dynamic", "rope_theta": 10_000.0, "factor": 2.0}
 LEAN: dict[str, tuple[str, dict[str, Any]]] = {
     "grouped heads, tied": ("Llama", {"tie_word_embeddings": True}),
@@ -52,6 +54,7 @@ LEAN: dict[str, tuple[str, dict[str, Any]]] = {
         {"num_key_value_heads": 4, "tie_word_embeddings": False, "attention_bias": True, "mlp_bias": True},
     ),
     "one key-value head": ("Llama", {"num_key_value_heads": 1}),
+    "linear angles": ("Llama", {"rope_parameters": LINEAR}),
     "llama3 angles": ("Llama", {"rope_parameters": LLAMA3}),
     "yarn angles": ("Llama", {"rope_parameters": YARN}),
     "mistral": ("Mistral", {"sliding_window": None, "head_dim": 32}),
@@ -64,6 +67,20 @@ OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
     "angles that change": ("Llama", {"rope_parameters": DYNAMIC}),
     "another activation": ("Llama", {"hidden_act": "gelu"}),
     "another family": ("Olmo2", {}),
+    "positions that are learned": ("GPT2", {"n_embd": 64, "n_layer": 2, "n_head": 4, "n_positions": CONTEXT_TOKENS}),
+    "angles of a part of each head": ("GPTNeoX", {}),
+    "norms around one": ("Gemma", {"head_dim": 16}),
+    "capped scores": ("Gemma2", {"head_dim": 16, "sliding_window": 8, "attn_logit_softcapping": 1.0}),
+    "sinks and experts": (
+        "GptOss",
+        {"head_dim": 16, "sliding_window": 8, "num_local_experts": 4, "num_experts_per_tok": 2},
+    ),
+    "attention of its own": ("Bloom", {"n_layer": 2, "n_head": 4}),
+}
+WHOLE: dict[str, tuple[str, dict[str, Any]]] = {
+    "a recurrent model": ("Mamba", {"state_size": 8}),
+    "convolutions and attention": ("Lfm2", {"layer_types": ["conv", "full_attention"], "block_ff_dim": 96}),
+    "a cache that wants more": ("Mpt", {"d_model": 64, "n_layers": 2, "n_heads": 4, "max_seq_len": CONTEXT_TOKENS}),
 }
 
 
@@ -72,7 +89,7 @@ def make_model(folder: Path, family: str, changes: dict[str, Any]) -> Path:
     config = getattr(transformers, f"{family}Config")(**(SIZES | changes))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = getattr(transformers, f"{family}ForCausalLM")(config)
+        model = transformers.AutoModelForCausalLM.from_config(config)
         for name, parameter in model.named_parameters():
             if "norm" in name or "bias" in name:  # their initial values would hide mistakes
                 torch.nn.init.normal_(parameter, mean=1.0 if "norm" in name else 0.0, std=0.2)
@@ -124,9 +141,36 @@ async def test_what_it_cannot_compute_is_left_to_transformers(tmp_path: Path, na
     folder = make_model(tmp_path / "model", *OTHERS[name])
     engine = open_local_engine(str(folder), dtype="float32")
     assert not engine.lean
+    assert engine.keeps_state
     some = prompts(3)
     check_against(folder, some, await sample(engine, some))
     await engine.aclose()
+
+
+@pytest.mark.parametrize("name", WHOLE)
+async def test_a_model_whose_state_cannot_be_kept_is_served_slowly(
+    tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = make_model(tmp_path / "model", *WHOLE[name])
+    engine = open_local_engine(str(folder), dtype="float32")
+    assert not engine.keeps_state
+    assert "runs its whole sequence again" in caplog.text
+    some = prompts(3)
+    together = await sample(engine, some, tokens=5)
+    check_against(folder, some, together)
+    assert (await sample(engine, some[:1], tokens=5))[0].token_ids == together[0].token_ids
+    await engine.aclose()
+
+
+def test_a_model_that_cannot_be_run_is_refused_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = make_model(tmp_path / "model", *OTHERS["another family"])
+
+    def fail(*_: object, **__: object) -> None:
+        raise NotImplementedError("a kernel for this device")
+
+    monkeypatch.setattr(transformers.Olmo2ForCausalLM, "forward", fail)
+    with pytest.raises(EngineUnavailable, match="a kernel for this device"):
+        open_local_engine(str(folder), dtype="float32")
 
 
 async def test_a_lean_path_that_differs_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

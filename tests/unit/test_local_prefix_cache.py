@@ -17,7 +17,7 @@ from support.tiny_model import VOCABULARY_SIZE, make_adapter, make_tiny_model
 torch = pytest.importorskip("torch")
 
 from lmgraph.engines.local.engine import LocalEngine  # noqa: E402
-from lmgraph.engines.local.prefix_tree import PrefixTree, Span, TokenIds, common_length  # noqa: E402
+from lmgraph.engines.local.prefix_tree import PrefixTree, Span, TokenIds, _below, common_length  # noqa: E402
 
 TOKEN_BYTES = 2 * 2 * 2 * 16 * 4
 """Of the tiny model: layers, keys and values, key-value heads, head size, fp32."""
@@ -88,6 +88,29 @@ def test_what_was_not_used_for_longest_goes_first() -> None:
     tree.trim(8 * 11)
     tree.trim(8 * 10)
     assert tokens_of(tree.find(None, (*beginning, 22))) == beginning
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_the_tree_holds_no_more_memory_than_it_says(seed: int) -> None:
+    """However prompts branch and are cut: no span keeps the larger one alive that it was a part of."""
+    numbers = random.Random(seed)
+    tree = PrefixTree()
+    for _ in range(200):
+        owner = numbers.choice((None, "a"))
+        ids = tuple(numbers.randrange(2) for _ in range(numbers.randrange(1, 30)))
+        put(tree, ids, owner)
+        if numbers.random() < 0.3:
+            tree.cut(owner, ids[: numbers.randrange(1, 30)])
+        if numbers.random() < 0.2:
+            tree.trim(8 * 60)
+            assert tree.bytes <= 8 * 60
+        held = {
+            node.span.keys_values_L2HTD.untyped_storage().data_ptr(): node.span.keys_values_L2HTD.untyped_storage()
+            for root in tree._roots.values()
+            for node in _below(root)
+            if node.span is not None
+        }
+        assert sum(storage.nbytes() for storage in held.values()) == tree.bytes
 
 
 def test_owners_share_nothing() -> None:
@@ -182,6 +205,31 @@ async def test_adapters_share_no_prefixes_and_leave_none(
         assert engine.prefix_cache_bytes == 2 * base_bytes
         await engine.unload_adapter(name)
         assert engine.prefix_cache_bytes == base_bytes
+
+
+async def test_a_version_is_never_served_what_another_left(
+    engine: LocalEngine, model_folder: Path, tmp_path: Path
+) -> None:
+    """One name, new weights each step, and the prompts of all versions still in memory: logprobs are PEFT's."""
+    peft = pytest.importorskip("peft")
+    from transformers import AutoModelForCausalLM
+
+    prompts = make_prompts(2, shared=80)
+    for step in range(3):
+        folder = make_adapter(model_folder, tmp_path / f"step {step}", seed=step)
+        await engine.load_adapter("policy@v1", folder)
+        await engine.load_adapter(f"kept@v{step}", folder)  # so that this step's key-values stay
+        base = AutoModelForCausalLM.from_pretrained(model_folder, dtype=torch.float32)
+        model = peft.PeftModel.from_pretrained(base, folder).eval()
+        for _ in range(2):  # the second time from the cache
+            for prompt, answer in zip(prompts, await sample(engine, prompts, "policy@v1"), strict=True):
+                with torch.inference_mode():
+                    logits = model(torch.tensor([prompt + answer.token_ids])).logits[0, len(prompt) - 1 : -1]
+                logprobs = torch.log_softmax(logits, dim=-1)
+                expected = [float(logprobs[index, token]) for index, token in enumerate(answer.token_ids)]
+                assert answer.logprobs == pytest.approx(expected, abs=1e-4)
+        assert answer.cached_tokens == len(prompt) - 1
+        await engine.unload_adapter("policy@v1")
 
 
 async def test_one_adapter_of_two_names_keeps_its_prefixes(

@@ -117,6 +117,17 @@ def test_a_run_that_a_budget_stopped_or_whose_score_is_no_number_is_no_evidence(
     assert batch.dropped == {"the run was cut": 2, "the score is not usable": 2}
 
 
+def test_an_outage_is_no_evidence_and_a_prompt_that_grew_too_long_is() -> None:
+    done = [
+        *rollouts([1.0, 1.0]),
+        make_rollout("row", 2, 0.0, [make_call()], failure("engine", "F/b")),
+        make_rollout("row", 3, 0.0, [make_call()], failure("overflow", "F/b")),
+    ]
+    batch = batch_of(done)
+    assert [sample.advantage for sample in batch.samples] == pytest.approx([0.5, 0.5, -1.0])
+    assert batch.dropped == {"the engine failed": 2}
+
+
 def test_judges_never_train() -> None:
     done = [make_rollout("row", 0, 1.0, [make_call()], judged=[make_call("m/J")]), *rollouts([0.0, 0.0])[1:]]
     batch = batch_of(done)

@@ -13,13 +13,14 @@ import pytest
 from lmgraph.errors import BudgetExhausted, ConfigError, OptimizeError, PluginError
 from lmgraph.evaluate import Task, make_task
 from lmgraph.optimize import Lab, OptimizerConfig, OptimizeResult, OptimizeRun, StageSpec, compose, optimize
+from lmgraph.optimize.seeds import optimize_seeds
 from lmgraph.optimize.study import Study
 from lmgraph.program import Program, artifact
 from lmgraph.program.params import params_hash
 from lmgraph.runtime import Budget, Meter, Runtime
 from lmgraph.runtime.engine import GenerateRequest
 from lmgraph.testing import ScriptedEngine, last_user_turn
-from support.scripted import KIND_OF, LABELS, sort_program
+from support.scripted import KIND_OF, LABELS, SORT, program_from, sort_program, sort_rows, write_rows
 
 
 class SetConfig(OptimizerConfig):
@@ -72,9 +73,14 @@ def stage(instruction: str, **options: Any) -> StageSpec:
 
 
 async def run(
-    tmp_path: Path, *stages: StageSpec, engine: ScriptedEngine | None = None, name: str = "run", **options: Any
+    tmp_path: Path,
+    *stages: StageSpec,
+    engine: ScriptedEngine | None = None,
+    name: str = "run",
+    program: Program | None = None,
+    **options: Any,
 ) -> OptimizeRun:
-    program = sort_program(tmp_path / "program")
+    program = program or sort_program(tmp_path / "program")
     async with Runtime(everything=engine or ScriptedEngine(answer)) as runtime:
         return await optimize(
             program,
@@ -119,6 +125,81 @@ async def test_the_artifact_carries_report_scores_and_events(tmp_path: Path) -> 
     assert [record["name"] for record in scores] == ["start", "set"]
     events = [json.loads(line) for line in (done.artifact / "events.jsonl").read_text("utf-8").splitlines()]
     assert {"stage", "stage finished"} <= {event["event"] for event in events}
+
+
+async def test_every_stage_is_compared_with_the_start_on_the_same_rows(tmp_path: Path) -> None:
+    done = await run(tmp_path, stage("better"), stage("bad"))
+    start, better, bad = done.stages
+    assert start.paired is None
+    assert better.paired is not None
+    assert bad.paired is not None
+    gain = better.dev["score"] - start.dev["score"]
+    assert better.paired["difference"] == pytest.approx(gain)
+    assert better.paired["rows"] == len(better.scores) == 6
+    assert bad.paired["p"] == 1.0
+    assert "row by row" in done.report.read_text("utf-8")
+    assert "<svg" in (done.artifact / "report.html").read_text("utf-8")
+    assert artifact.load(done.artifact).hash == done.program.hash, "the page is one of the artifact's checked files"
+
+
+async def test_the_test_rows_are_scored_once_at_the_end(tmp_path: Path) -> None:
+    engine = ScriptedEngine(answer)
+    done = await run(tmp_path, stage("better"), engine=engine, score_test=True)
+    assert done.test is not None
+    assert done.test["best"]["score"] == 1.0
+    assert done.test["start"]["score"] < 1.0
+    assert done.test["paired"]["rows"] == 6
+    assert len(engine.requests) == 6 + 10 + 2 * 6
+    assert "## Test rows" in done.report.read_text("utf-8")
+    rows = {row.id for row in make_task(sort_program(tmp_path / "program")).split("test")}
+    assert len(rows) == 6
+    unchanged = await run(tmp_path, stage("bad"), name="unchanged", score_test=True)
+    assert unchanged.test is not None
+    assert unchanged.test["start"]["score"] == unchanged.test["best"]["score"]
+
+
+@pytest.mark.parametrize("calls", [16, 20, 24])
+async def test_a_budget_that_ends_before_the_test_rows(tmp_path: Path, calls: int) -> None:
+    cut = await run(tmp_path, stage("better"), budget=Budget(calls=calls), score_test=True)
+    assert cut.test is None
+    assert instruction(cut.program) == "better"
+
+
+async def test_without_test_rows_nothing_is_called(tmp_path: Path) -> None:
+    engine = ScriptedEngine(answer)
+    write_rows(tmp_path / "words.jsonl", sort_rows())
+    program = program_from(tmp_path, SORT.replace(", test: 6", ""))
+    with pytest.raises(ConfigError, match="no split `test`"):
+        await run(tmp_path, stage("good"), engine=engine, program=program, score_test=True)
+    assert engine.requests == []
+
+
+async def test_several_seeds_and_the_best_of_them(tmp_path: Path) -> None:
+    async def one(seed: int) -> OptimizeRun:
+        words = {0: "bad", 1: "better", 2: "good", 3: "better"}[seed]
+        return await run(tmp_path, stage(words), name=f"seed-{seed}", seed=seed, score_test=True)
+
+    async def one_again(folder: Path) -> OptimizeRun:
+        engine = ScriptedEngine(answer)
+        found = await run(folder, stage("better"), name="seed-1", seed=1, score_test=True, reuse=True, engine=engine)
+        assert engine.requests == []
+        return found
+
+    done = await optimize_seeds(range(4), one, tmp_path / "best")
+    assert done.chosen == 1
+    assert instruction(artifact.load(tmp_path / "best")) == "better"
+    ends = [max(record.dev["score"] for record in one_run.stages) for one_run in done.runs.values()]
+    assert done.best.mean == pytest.approx(sum(ends) / 4)
+    assert done.best.low < done.best.mean < done.best.high
+    assert done.test is not None
+    again = await one_again(tmp_path)
+    assert again.program.hash == done.runs[1].program.hash
+    data = json.loads((tmp_path / "best" / "seeds.json").read_text("utf-8"))
+    assert data == done.to_data()
+    alone = await optimize_seeds([2], one, tmp_path / "alone")
+    assert alone.to_data()["best"]["low"] is None
+    with pytest.raises(ConfigError, match="no seed"):
+        await optimize_seeds([], one, tmp_path / "none")
 
 
 async def test_calls_and_tokens_of_stages_add_up(tmp_path: Path) -> None:
@@ -214,6 +295,19 @@ def test_a_foreign_folder_is_no_study(tmp_path: Path) -> None:
     with pytest.raises(OptimizeError, match="is no study"):
         Study.open(tmp_path, "key")
     assert (tmp_path / "notes.txt").exists()
+
+
+def test_what_a_kill_left_of_a_new_study_is_no_foreign_folder(tmp_path: Path) -> None:
+    for part in ("stages", "work"):
+        (tmp_path / part).mkdir()
+    (tmp_path / ".study.json-x7").write_text('{"format', encoding="utf-8")
+    assert not Study.open(tmp_path, "key").resumed
+    foreign = tmp_path / "foreign"
+    (foreign / "stages").mkdir(parents=True)
+    (foreign / "stages" / "photo.png").write_bytes(b"x")
+    with pytest.raises(OptimizeError, match="is no study"):
+        Study.open(foreign, "key")
+    assert (foreign / "stages" / "photo.png").exists()
 
 
 def test_an_unfinished_study_of_another_run_is_set_aside(tmp_path: Path) -> None:

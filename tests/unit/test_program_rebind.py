@@ -17,8 +17,9 @@ from lmgraph.source.text import Source
 
 FIRST = """edition 1
 enum Team { billing shipping }
+lm own { clearance: private }
 module Sort(text: str) -> (team: Team) { \"\"\"Name the team.\"\"\" }
-module Reply(text: str, team: Team) -> (reply: str) { \"\"\"Answer.\"\"\" }
+module Reply(text: str, team: Team) -> (reply: str) { \"\"\"Answer.\"\"\" lm: own }
 flow Desk(text: str) -> (reply: str) {
   sorted = Sort(text)
   out = Reply(text, team=sorted.team)
@@ -85,7 +86,7 @@ def test_an_author_who_rewrites_an_instruction_is_told_where_it_was_learned() ->
     ],
 )
 def test_a_changed_interface_is_refused_with_the_fields(old: str, new: str, told: str) -> None:
-    module = 'module Reply(text: str, team: Team) -> (reply: str) { """Answer.""" }'
+    module = 'module Reply(text: str, team: Team) -> (reply: str) { """Answer.""" lm: own }'
     text = FIRST.replace(module, module.replace(old, new))
     if "list[str]" in new:
         text = text.replace("Reply(text, team", "Reply(text=[text], team")

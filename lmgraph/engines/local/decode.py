@@ -54,7 +54,7 @@ class RunningBatch:
 
     @torch.inference_mode()
     def admit(self, jobs: Sequence[Job]) -> None:
-        """Let ``jobs`` join and choose their first tokens. If it raises before they are rows, the others go on."""
+        """Let ``jobs`` join and choose their first tokens. If that fails, it raises, and the rows are as before."""
         started = time.monotonic()
         constraints: dict[int, ConstrainedRow | None] = {}
         for job in jobs:
@@ -68,12 +68,26 @@ class RunningBatch:
             return
         admission = self._memory.admit(jobs)
         prefilled = time.monotonic()
-        joined = [
-            Row(job, UniformStream(job.sampling.seed, job.prompt_ids), constraints[id(job)], cached, started, prefilled)
-            for job, cached in zip(jobs, admission.cached_tokens, strict=True)
-        ]
-        self._rows += joined
-        self._choose(joined, admission.logits_BV)
+        before = len(self._rows)
+        try:
+            joined = [
+                Row(
+                    job,
+                    UniformStream(job.sampling.seed, job.prompt_ids),
+                    constraints[id(job)],
+                    cached,
+                    started,
+                    prefilled,
+                )
+                for job, cached in zip(jobs, admission.cached_tokens, strict=True)
+            ]
+            self._rows += joined
+            self._choose(joined, admission.logits_BV)
+        except Exception:
+            del self._rows[before:]
+            for place in reversed(range(before, before + len(jobs))):
+                self._memory.drop_row(place)
+            raise
         self._leave()
 
     @torch.inference_mode()

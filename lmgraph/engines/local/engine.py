@@ -7,6 +7,7 @@ constraints and adapters each have a file of their own; this one only joins them
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import weakref
 from dataclasses import dataclass
@@ -21,11 +22,13 @@ from lmgraph.engines.local.lean_rows import LeanRows
 from lmgraph.engines.local.module_rows import ModuleRows
 from lmgraph.engines.local.tokenizer import LocalTokenizer
 from lmgraph.engines.local.weights import Precision, Weights, load_weights
+from lmgraph.engines.local.whole_rows import WholeRows, why_not_kept
 from lmgraph.engines.local.worker import Worker
 from lmgraph.errors import ConfigError, ContextOverflow, EngineRejected
 from lmgraph.runtime.engine import GenerateRequest, Generation
 
 SECONDS_TO_CLOSE_AT_EXIT = 5.0
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +127,11 @@ class LocalEngine:
         return isinstance(self._rows, LeanRows)
 
     @property
+    def keeps_state(self) -> bool:
+        """Whether a token costs one token's work; False where every token runs its whole sequence again."""
+        return not isinstance(self._rows, WholeRows)
+
+    @property
     def prefix_cache_bytes(self) -> int:
         """Bytes of the key-values that are kept for later requests, without those of requests under way."""
         return self._rows.cached_bytes
@@ -161,6 +169,10 @@ class LocalEngine:
             )
         if self._weights.model is None:
             self._weights = load_weights(self._folder, options.dtype, options.device, options.threads)
+        reason = why_not_kept(self._weights)
+        if reason is not None:
+            logger.warning("%s: every token runs its whole sequence again, which is slow: %s.", self._model_id, reason)
+            return WholeRows(self._weights, merged_adapters=options.merged_adapters, max_rows=options.max_batch)
         return ModuleRows(
             self._weights,
             share_prefixes=options.share_prefixes,

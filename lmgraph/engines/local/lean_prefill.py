@@ -85,10 +85,9 @@ class PrefillAttention:
             for stretch in stretches
         ]
 
-    def __call__(
-        self, layer: int, query_NQD: torch.Tensor, key_NHD: torch.Tensor, value_NHD: torch.Tensor
-    ) -> torch.Tensor:
+    def __call__(self, layer: int, query_NQD: torch.Tensor, key_value_N2HD: torch.Tensor) -> torch.Tensor:
         count, query_heads, size = query_NQD.shape
+        key_NHD, value_NHD = key_value_N2HD.unbind(1)
         heads = key_NHD.shape[1]
         output_NQD = torch.empty_like(query_NQD, memory_format=torch.contiguous_format)
         log_sum_NQ = torch.empty((count, query_heads), device=query_NQD.device)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import torch
 
 from lmgraph.engines.local.adapters import Adapter
+from lmgraph.engines.local.huge_pages import HugePages
 from lmgraph.engines.local.jobs import Admission, Job
 from lmgraph.engines.local.lean_admit import Prefiller, PromptKey
 from lmgraph.engines.local.lean_slots import LONGEST_COPY, Slots
@@ -30,6 +31,8 @@ class LeanRows:
         self._max_tokens = max_tokens
         self._loras = LoraStacks(model.linears, model.dtype, model.device)
         self._prefiller = Prefiller(model, self._loras, share_prefixes=share_prefixes, cache_bytes=cache_bytes)
+        on_cpu = model.device.type == "cpu"
+        self._pages = HugePages(linear.memory for linear in model.linears if on_cpu)
         self._slots = Slots(model.shape, model.dtype, model.device)
         self._adapters: list[Adapter | None] = []
         self._needed: list[int] = []
@@ -83,6 +86,7 @@ class LeanRows:
         ids_N = torch.tensor(token_ids, device=self._model.device)
         hidden_NE = self._model.forward(ids_N, positions_N, self._slots, self._lora)
         self._slots.end_step()
+        self._pages.after_step()
         return self._model.logits(hidden_NE, self._lora)
 
     @torch.inference_mode()

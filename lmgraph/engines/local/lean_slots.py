@@ -1,8 +1,9 @@
 """Key-values of the rows that are being decoded: what is each row's own, in slots that grow with it.
 
 Shape suffixes: L layers, R rows there is room for, N rows there are, H key-value heads, G queries a key-value head, Q
-query heads, S slots, D head size; the 2 is keys and values. A row begins at slot 0 and shorter rows leave their last
-slots empty; spans that several rows share stay where they are. Sampling and scheduling are not known here.
+query heads, S slots, D head size, M written slots; the 2 is keys and values. A row begins at slot 0 and shorter rows
+leave their last slots empty; spans that several rows share stay where they are. Sampling and scheduling are not known
+here.
 """
 
 from __future__ import annotations
@@ -49,9 +50,12 @@ class Slots:
         self._shared: list[SharedBlock] | None = None
         self._used = 0
         """Slots that some row uses, this step's included."""
+        self._used_L2NHSD = torch.empty(0)
+        """These slots of the rows there are."""
         self._bias_NHGS: torch.Tensor | None = None
         """None where all rows use equally many."""
-        self._write_NH = torch.empty(0)
+        self._written_M = torch.empty(0)
+        """Where that is not so: the slots this step writes, of all keys and values of a layer in one list."""
 
     def join(self, paths: Sequence[Sequence[Span]]) -> list[int]:
         """New rows, each with the spans of its whole prompt; returns how many slots each begins with."""
@@ -94,6 +98,7 @@ class Slots:
     def clear(self) -> None:
         self.rows.clear()
         self._slots_L2RHSD = None
+        self._used_L2NHSD = torch.empty(0)
         self._shared = None
         self._blocks.clear()
 
@@ -101,13 +106,17 @@ class Slots:
         """Make ready for one token a row; returns their positions, [N]."""
         owns = [row.own for row in self.rows]
         self._used = max(owns) + 1
-        heads, slots = self._ensure(len(owns), self._used).shape[3:5]
+        slots_L2RHSD = self._ensure(len(owns), self._used)
+        room, heads, slots = slots_L2RHSD.shape[2:5]
+        self._used_L2NHSD = slots_L2RHSD[:, :, : len(owns), :, : self._used]
         self._bias_NHGS = None
         if min(owns) != max(owns):
             places_N1 = torch.arange(len(owns), device=self._device).unsqueeze(1)
             owns_N1 = torch.tensor(owns, device=self._device).unsqueeze(1)
-            heads_1H = torch.arange(heads, device=self._device).unsqueeze(0)
-            self._write_NH = ((places_N1 * heads + heads_1H) * slots + owns_N1).flatten()
+            two_21 = torch.arange(2, device=self._device).unsqueeze(1)
+            heads_H = torch.arange(heads, device=self._device)
+            rows_N21 = (two_21 * room + places_N1.unsqueeze(1)) * heads
+            self._written_M = ((rows_N21 + heads_H) * slots + owns_N1.unsqueeze(1)).flatten()
             empty_NS = torch.arange(self._used, device=self._device) > owns_N1
             bias_NS = torch.zeros(empty_NS.shape, dtype=self._dtype, device=self._device)
             bias_NS.masked_fill_(empty_NS, float("-inf"))
@@ -122,26 +131,19 @@ class Slots:
             row.length += 1
             row.own += 1
 
-    def __call__(
-        self, layer: int, query_NQD: torch.Tensor, key_NHD: torch.Tensor, value_NHD: torch.Tensor
-    ) -> torch.Tensor:
+    def __call__(self, layer: int, query_NQD: torch.Tensor, key_value_N2HD: torch.Tensor) -> torch.Tensor:
         assert self._slots_L2RHSD is not None
         count, query_heads, size = query_NQD.shape
-        heads = key_NHD.shape[1]
-        slots_2RHSD = self._slots_L2RHSD[layer]
+        heads = key_value_N2HD.shape[2]
+        used_2NHSD = self._used_L2NHSD[layer]
         if self._bias_NHGS is None:
-            slots_2RHSD[0, :count, :, self._used - 1] = key_NHD
-            slots_2RHSD[1, :count, :, self._used - 1] = value_NHD
+            used_2NHSD[:, :, :, -1] = key_value_N2HD.transpose(0, 1)
         else:
-            slots_2RHSD[0].view(-1, size).index_copy_(0, self._write_NH, key_NHD.reshape(-1, size))
-            slots_2RHSD[1].view(-1, size).index_copy_(0, self._write_NH, value_NHD.reshape(-1, size))
+            self._slots_L2RHSD[layer].view(-1, size).index_copy_(0, self._written_M, key_value_N2HD.reshape(-1, size))
+        key_NHSD, value_NHSD = used_2NHSD.unbind(0)
         query_NHGD = query_NQD.view(count, heads, query_heads // heads, size)
         output_NHGD, log_sum_NHG = attend_part(
-            query_NHGD,
-            slots_2RHSD[0, :count, :, : self._used],
-            slots_2RHSD[1, :count, :, : self._used],
-            self._shape.scale,
-            bias_BQTS=self._bias_NHGS,
+            query_NHGD, key_NHSD, value_NHSD, self._shape.scale, bias_BQTS=self._bias_NHGS
         )
         if self._shared:
             attend_shared(layer, query_NHGD, self._shared, output_NHGD, log_sum_NHG, self._shape.scale)

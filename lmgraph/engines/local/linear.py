@@ -40,6 +40,13 @@ class Linear:
             return product
         return torch.nn.functional.linear(x_NI, self.weight, self.bias_O)
 
+    @property
+    def memory(self) -> tuple[int, int]:
+        """Address and bytes of the weight."""
+        if self.packed:
+            return int(torch.ops.mkldnn.data_ptr(self.weight)), int(torch.ops.mkldnn._nbytes(self.weight))
+        return self.weight.data_ptr(), self.weight.nbytes
+
 
 def join(index: int, modules: Sequence[tuple[str, torch.nn.Linear]], *, packed: bool) -> Linear:
     """One layer for ``modules``, which all read the same input. A single dense weight is used as it is."""

@@ -1,8 +1,9 @@
 """The lean path: the forward pass of Llama-like decoders over a list of tokens, without the module tree.
 
-Shape suffixes: N tokens, B rows, E hidden size, I inner size, Q query heads, H key-value heads, D head size, V
-vocabulary. Tokens of all sequences stand in one list, so nothing is padded; attention, which alone needs to know
-whose they are, is the caller's. The weights are taken out of a transformers model, which is left empty.
+Shape suffixes: N tokens, B rows, E hidden size, I inner size, Q query heads, H key-value heads, X some of these heads,
+D head size, V vocabulary; a 2 is keys and values. Tokens of all sequences stand in one list, so nothing is padded;
+attention, which alone needs to know whose they are, is the caller's. The weights are taken out of a transformers model,
+which is left empty.
 """
 
 from __future__ import annotations
@@ -27,9 +28,7 @@ FIRST_POSITIONS = 1024
 class Attend(Protocol):
     """Attention of one layer: takes in the keys and values of the step's tokens, gives back [N, Q * D]."""
 
-    def __call__(
-        self, layer: int, query_NQD: torch.Tensor, key_NHD: torch.Tensor, value_NHD: torch.Tensor
-    ) -> torch.Tensor: ...
+    def __call__(self, layer: int, query_NQD: torch.Tensor, key_value_N2HD: torch.Tensor) -> torch.Tensor: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,19 +124,13 @@ class LlamaModel:
         for index, layer in enumerate(self._layers):
             x_NE = self._norm(hidden_NE, layer.input_norm_E)
             heads_N = _apply(layer.query_key_value, x_NE, lora)[:count].view(count, -1, shape.head_size)
-            turned_NXD = heads_N[:, :rotated]
+            query_NQD, key_value_NXD = heads_N[:, : shape.query_heads], heads_N[:, shape.query_heads :]
             if layer.query_norm_D is not None and layer.key_norm_D is not None:
-                turned_NXD = torch.cat(
-                    [
-                        self._norm(turned_NXD[:, : shape.query_heads], layer.query_norm_D),
-                        self._norm(turned_NXD[:, shape.query_heads :], layer.key_norm_D),
-                    ],
-                    dim=1,
-                )
-            turned_NXD = _turn(turned_NXD, cosines_N1D, sines_N1D)
-            mixed_N = attend(
-                index, turned_NXD[:, : shape.query_heads], turned_NXD[:, shape.query_heads :], heads_N[:, rotated:]
-            )
+                key_NHD = key_value_NXD[:, : shape.heads]
+                query_NQD.copy_(self._norm(query_NQD, layer.query_norm_D))
+                key_NHD.copy_(self._norm(key_NHD, layer.key_norm_D))
+            _turn(heads_N[:, :rotated], cosines_N1D, sines_N1D)
+            mixed_N = attend(index, query_NQD, key_value_NXD.view(count, 2, shape.heads, shape.head_size))
             if padded_N is not None:
                 padded_N[:count] = mixed_N
                 mixed_N = padded_N
@@ -167,12 +160,15 @@ class LlamaModel:
         return weight * (wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + self._eps)).to(x.dtype)
 
     def _angles(self, positions_N: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Cosines and sines, [N, 1, D]; the sines of the first half of a head are negated."""
         needed = int(positions_N.max()) + 1
         if needed > self._cosines_ND.shape[0]:
             size = max(FIRST_POSITIONS, 1 << (needed - 1).bit_length())
             every_1N = torch.arange(size, device=self.device).unsqueeze(0)
             cosines, sines = self._rotary(self._embedding_VE, every_1N)
-            self._cosines_ND, self._sines_ND = cosines[0], sines[0]
+            half = sines.shape[-1] // 2
+            self._cosines_ND = cosines[0]
+            self._sines_ND = torch.cat([-sines[0, :, :half], sines[0, :, half:]], dim=-1)
         return self._cosines_ND[positions_N].unsqueeze(1), self._sines_ND[positions_N].unsqueeze(1)
 
     def _take_layer(self, name: str, part: Any) -> LlamaLayer:
@@ -207,10 +203,7 @@ def _apply(linear: Linear, x_NI: torch.Tensor, lora: LoraStack | None) -> torch.
     return y_NO
 
 
-def _turn(x_NXD: torch.Tensor, cosines_N1D: torch.Tensor, sines_N1D: torch.Tensor) -> torch.Tensor:
-    """Rotary embedding: x * cos + rotate_half(x) * sin."""
-    half = x_NXD.shape[-1] // 2
-    turned_NXD = x_NXD * cosines_N1D
-    turned_NXD[..., :half].addcmul_(x_NXD[..., half:], sines_N1D[..., :half], value=-1)
-    turned_NXD[..., half:].addcmul_(x_NXD[..., :half], sines_N1D[..., half:])
-    return turned_NXD
+def _turn(x_NXD: torch.Tensor, cosines_N1D: torch.Tensor, sines_N1D: torch.Tensor) -> None:
+    """Rotary embedding in place: x * cos + rotate_half(x) * sin, the sign of the half being in the sines."""
+    swapped_NXD = x_NXD.roll(x_NXD.shape[-1] // 2, -1)
+    x_NXD.mul_(cosines_N1D).addcmul_(swapped_NXD, sines_N1D)

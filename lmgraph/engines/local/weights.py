@@ -7,9 +7,10 @@ Which rows there are and what is sampled is not known here.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +23,9 @@ from lmgraph.engines.local.attention import register_attention
 from lmgraph.errors import ConfigError, EngineUnavailable
 
 Precision = Literal["auto", "float32", "bfloat16"]
-SERVED_LAYERS = {"full_attention", "sliding_attention"}
+CONTEXT_SETTINGS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
+"""Where configs say how long a sequence may be; recurrent models do not."""
+UNBOUNDED = 1 << 30
 
 
 @dataclass(slots=True)
@@ -63,6 +66,17 @@ class Weights:
         logits_BV: torch.Tensor = output.logits[:, -1, :]
         return logits_BV.float()
 
+    def whole_logits(self, ids: Sequence[int]) -> torch.Tensor:
+        """fp32 logits of the token after ``ids``, [V], with nothing kept of earlier calls."""
+        ids_BT = torch.tensor([list(ids)], device=self.device)
+        # Not every model takes a mask, or can leave out the logits of the other positions; some need the mask.
+        wanted = {"attention_mask": torch.ones_like(ids_BT), "logits_to_keep": 1}
+        known = signature(self.model.forward).parameters
+        chosen = {name: value for name, value in wanted.items() if name in known}
+        output = self.model(input_ids=ids_BT, use_cache=False, **chosen)
+        logits_V: torch.Tensor = output.logits[0, -1]
+        return logits_V.float()
+
     def parameters_by_name(self) -> dict[str, torch.nn.Parameter]:
         return dict(self.model.named_parameters())
 
@@ -88,26 +102,13 @@ def load_weights(folder: Path, precision: Precision, device: str, threads: int |
         torch.set_num_threads(threads or usable_cores())
     try:
         config: Any = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-        other_layers = set(getattr(config, "layer_types", None) or ()) - SERVED_LAYERS
-        if other_layers or getattr(config, "is_encoder_decoder", False):
-            kind = ", ".join(sorted(other_layers)) or "an encoder and a decoder"
+        if getattr(config, "is_encoder_decoder", False):
             raise EngineUnavailable(
-                f"{folder.name} ({config.model_type}) has {kind}: the local engine serves decoders with attention only."
+                f"{folder.name} ({config.model_type}) has an encoder: the local engine serves causal models only."
             )
-        with _no_progress_bars():
-            loaded: Any = AutoModelForCausalLM.from_pretrained(
-                folder,
-                config=config,
-                dtype=dtype,
-                attn_implementation=register_attention(),
-                trust_remote_code=False,
-                local_files_only=True,
-                use_safetensors=True,
-                output_loading_info=True,
-            )
+        model, report = _load_model(folder, config, dtype)
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         raise EngineUnavailable(f"the model of {folder} cannot be loaded: {error}") from error
-    model, report = loaded
     # transformers fills what a file lacks with random numbers and only warns.
     if absent := sorted(report["missing_keys"]) + sorted(report["mismatched_keys"]):
         raise EngineUnavailable(f"the weights of {folder} are incomplete: {len(absent)} tensors, first {absent[0]}.")
@@ -123,12 +124,33 @@ def load_weights(folder: Path, precision: Precision, device: str, threads: int |
         dtype=dtype,
         device=chosen_device,
         vocabulary_size=int(model.get_output_embeddings().weight.shape[0]),
-        context_length=int(config.max_position_embeddings),
+        context_length=next(
+            (int(found) for name in CONTEXT_SETTINGS if (found := getattr(config, name, None))), UNBOUNDED
+        ),
         stop_token_ids=_configured_stops(config, model.generation_config),
         windowed=has_window(config),
         linear_shapes={name: (part.out_features, part.in_features) for name, part in linears.items()},
         tied=frozenset(name for name, part in linears.items() if part.weight is embedding),
     )
+
+
+def _load_model(folder: Path, config: Any, dtype: torch.dtype) -> tuple[Any, dict[str, Any]]:
+    """The model, and what transformers has to say of its files."""
+    with _no_progress_bars():
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            folder,
+            config=config,
+            dtype=dtype,
+            trust_remote_code=False,
+            local_files_only=True,
+            use_safetensors=True,
+            output_loading_info=True,
+        )
+    model, report = loaded
+    # The others compute attention themselves, and go by the name when they make its mask.
+    if getattr(model, "_supports_attention_backend", False):
+        model.set_attn_implementation(register_attention())
+    return model, report
 
 
 def choose_device(name: str) -> torch.device:

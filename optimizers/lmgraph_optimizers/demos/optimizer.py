@@ -17,7 +17,12 @@ from lmgraph.errors import BudgetExhausted
 from lmgraph.evaluate import Example, Task
 from lmgraph.optimize import Lab, OptimizerConfig, OptimizeResult
 from lmgraph.program import Demo, Program
-from lmgraph_optimizers.demos.pools import Pools, bootstrapped, is_varied, labelled, pick
+from lmgraph_optimizers.demos.bootstrap import BootstrapPlan, bootstrap
+from lmgraph_optimizers.demos.pools import Pools, labelled, pick, pools_data, read_pools
+from lmgraph_optimizers.scoring import divide, mean, score_rows, unscored_note
+
+PHASE = "candidates"
+"""Names the random numbers that all candidates share."""
 
 
 class DemosConfig(OptimizerConfig):
@@ -30,6 +35,11 @@ class DemosConfig(OptimizerConfig):
     rounds: int = Field(default=3, ge=1, description="most passes over those rows; all but the first with noise")
     threshold: float | None = Field(
         default=None, description="score a run needs to give demos; default: the top of the objective's range"
+    )
+    teacher: str | None = Field(
+        default=None,
+        description="who finds demos: a model (`local:NAME`, `openai:MODEL@URL`) or an artifact of this program;"
+        " default: the program itself",
     )
 
 
@@ -61,54 +71,30 @@ class Demos:
             return OptimizeResult(program, ("No module of the flow lets its demos be changed.",))
         rows = list(task.train)
         lab.rng("rows").shuffle(rows)
-        source, scoring = _divide(rows, self.config)
+        source, scoring = divide(rows, self.config.score_rows, self.config.bootstrap_rows)
+        state: dict[str, Any] = {"scores": {}, "unscored": {}, **(lab.restore() or {})}
         notes: list[str] = []
         try:
-            found = await self._bootstrap(program, source, modules, lab, notes)
+            if "pools" not in state:
+                config = self.config
+                plan = BootstrapPlan(config.max_demos, config.rounds, config.threshold, config.teacher)
+                pools, note = await bootstrap(program, source, modules, lab, plan)
+                state |= {"pools": pools_data(pools), "note": note}
+                lab.checkpoint(state)
+            notes.append(state["note"])
             rows_as_demos = labelled(program.graph, task, source, modules)
-            candidates = self._candidates(program, found, rows_as_demos, lab)
-            best, table = await _halve(candidates, program, scoring, lab)
+            candidates = self._candidates(read_pools(state["pools"]), rows_as_demos, lab)
+            best, table = await _halve(candidates, program, scoring, lab, state)
         except BudgetExhausted as stop:
             return OptimizeResult(program, (*notes, f"Stopped before a set was chosen: {stop.message}"), stop.message)
         notes.append(f"Chosen: {best.name}, from {len(candidates)} candidates.")
+        if unscored := unscored_note(state["unscored"]):
+            notes.append(unscored)
+        if len(rows) == 1:
+            notes.append("There is one training row only: demos come from the row that chooses between them.")
         return OptimizeResult(best.applied(program), tuple(notes), details={"candidates": table})
 
-    async def _bootstrap(
-        self, program: Program, source: Sequence[Example], modules: Sequence[str], lab: Lab, notes: list[str]
-    ) -> Pools:
-        """Run training rows until every module has enough demos to choose from: greedily, then with noise, which
-        finds answers that a biased model never gives first."""
-        objective = lab.task.objective
-        threshold = objective.high if self.config.threshold is None else self.config.threshold
-        pools: Pools = {module: [] for module in modules}
-        runs = passed = 0
-        for attempt in range(self.config.rounds):
-            for start in range(0, len(source), 32):
-                share = (attempt + start / len(source)) / self.config.rounds
-                lab.status(f"bootstrapping, {passed} of {runs} runs passed", share)
-                done = await lab.rollouts(
-                    program,
-                    source[start : start + 32],
-                    phase="bootstrap",
-                    step=attempt,
-                    temperature=None if attempt == 0 else 1.0,
-                    decoding="constrained",
-                )
-                runs += len(done)
-                passed += sum(run.score.value >= threshold and run.trace.failure is None for run in done)
-                for module, demos in bootstrapped(done, threshold, modules).items():
-                    pools[module] += demos
-                if all(len(pool) >= 4 * self.config.max_demos for pool in pools.values()):
-                    break
-            if all(len(pick(pool, self.config.max_demos)) == self.config.max_demos for pool in pools.values()) and all(
-                is_varied(pools[name], program.graph.module(name), self.config.max_demos) for name in modules
-            ):
-                break
-        notes.append(f"Bootstrapping: {passed} of {runs} runs scored at least {threshold:g}.")
-        lab.log("bootstrap", runs=runs, passed=passed, demos={module: len(pool) for module, pool in pools.items()})
-        return pools
-
-    def _candidates(self, program: Program, found: Pools, rows: Pools, lab: Lab) -> list[Candidate]:
+    def _candidates(self, found: Pools, rows: Pools, lab: Lab) -> list[Candidate]:
         """None; labelled rows; bootstrapped in order; then shuffled sets of both kinds, of full and of half size."""
         size = self.config.max_demos
         candidates = [Candidate("no demos", dict.fromkeys(found, ()))]
@@ -129,21 +115,13 @@ class Demos:
         return candidates
 
 
-def _divide(rows: list[Example], config: DemosConfig) -> tuple[list[Example], list[Example]]:
-    """Rows that demos come from, and rows that choose between sets; disjoint unless there is only one row."""
-    scoring = min(config.score_rows, max(1, len(rows) // 2))
-    source = rows[scoring:] or rows
-    return source[: config.bootstrap_rows], rows[:scoring]
-
-
 async def _halve(
-    candidates: list[Candidate], program: Program, rows: Sequence[Example], lab: Lab
+    candidates: list[Candidate], program: Program, rows: Sequence[Example], lab: Lab, state: dict[str, Any]
 ) -> tuple[Candidate, list[dict[str, Any]]]:
     """Successive halving: all candidates on a quarter of the rows, the better half on half of them, the rest on all.
 
     Scores are over all rows a candidate has seen. Ties keep the earlier, simpler candidate.
     """
-    state = lab.restore() or {"scores": {}}
     scores: dict[str, list[float]] = state["scores"]
     alive = list(range(len(candidates)))
     sizes = sorted({max(1, len(rows) // 4), max(1, len(rows) // 2), len(rows)})
@@ -153,21 +131,17 @@ async def _halve(
             if len(seen) < size:
                 share = (rung + position / len(alive)) / len(sizes)
                 lab.status(f"candidate {position + 1} of {len(alive)} on {size} rows", share)
-                evaluation = await lab.evaluate(
-                    candidates[index].applied(program), rows[len(seen) : size], phase="candidates"
-                )
-                seen += [row.score for row in evaluation.rows]
-                lab.checkpoint({"scores": scores})
-        alive.sort(key=lambda index: (-_mean(scores[str(index)]), index))
+                done = await score_rows(lab, candidates[index].applied(program), rows[len(seen) : size], phase=PHASE)
+                seen += done.scores
+                state["unscored"].update(done.unscored)
+                lab.checkpoint(state)
+        # Of these rows only: a run that was interrupted has scores of later rungs already.
+        alive.sort(key=lambda index: (-mean(scores[str(index)][:size]), index))
         if size != sizes[-1]:
             alive = sorted(alive[: max(1, (len(alive) + 1) // 2)])
     table = [
-        {"name": candidate.name, "score": _mean(scores[str(index)]), "rows": len(scores[str(index)])}
+        {"name": candidate.name, "score": mean(scores[str(index)]), "rows": len(scores[str(index)])}
         for index, candidate in enumerate(candidates)
     ]
     lab.log("candidates", table=table)
     return candidates[alive[0]], table
-
-
-def _mean(scores: Sequence[float]) -> float:
-    return sum(scores) / len(scores)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
 
 from lmgraph.evaluate import Example, Rollout, Task
 from lmgraph.graph import EnumType, Graph, LmCall, ModuleSpec, Ref, walk
@@ -12,6 +14,16 @@ from lmgraph.program import Demo
 
 Pools = dict[str, list[Demo]]
 """Demos by module."""
+
+
+def pools_data(pools: Pools) -> dict[str, list[dict[str, Any]]]:
+    """JSON-ready, for checkpoints."""
+    return {module: [asdict(demo) for demo in demos] for module, demos in pools.items()}
+
+
+def read_pools(data: Mapping[str, Sequence[Mapping[str, Any]]]) -> Pools:
+    """What ``pools_data`` wrote."""
+    return {module: [Demo(**demo) for demo in demos] for module, demos in data.items()}
 
 
 def bootstrapped(rollouts: Sequence[Rollout], threshold: float, modules: Sequence[str]) -> Pools:
@@ -28,7 +40,10 @@ def bootstrapped(rollouts: Sequence[Rollout], threshold: float, modules: Sequenc
 
 
 def labelled(graph: Graph, task: Task, examples: Sequence[Example], modules: Sequence[str]) -> Pools:
-    """Rows as demos, for modules whose every input is a flow input and whose every output is a field of the row."""
+    """Rows as demos, for modules whose every input is a flow input and whose every output is a field of the row.
+
+    Rows with private fields are no demos for a module on an LM that is not cleared for them.
+    """
     record = graph.dataset(task.objective.data).record
     pools: Pools = {module: [] for module in modules}
     for node in walk(graph.flow(task.flow).body):
@@ -43,13 +58,20 @@ def labelled(graph: Graph, task: Task, examples: Sequence[Example], modules: Seq
         fields = {field.name: field for field in record.fields}
         reads_row = all(direct.get(field.name) in fields for field in module.inputs)
         stated = all(field.name in fields and fields[field.name].type == field.type for field in module.outputs)
-        if not reads_row or not stated:
+        if not reads_row or not stated or not _may_show(graph, module, fields, direct):
             continue
         for example in examples:
             inputs = {field.name: example.values[direct[field.name]] for field in module.inputs}
             outputs = {field.name: example.values[field.name] for field in module.outputs}
             pools[node.module].append(Demo(inputs, outputs, "labelled", example.id))
     return pools
+
+
+def _may_show(graph: Graph, module: ModuleSpec, fields: Mapping[str, Any], direct: Mapping[str, str]) -> bool:
+    """Whether the row's fields may stand in the module's prompt: private ones only where its LM is cleared for them."""
+    shown = [*(direct[field.name] for field in module.inputs), *(field.name for field in module.outputs)]
+    cleared = any(spec.name == module.lm and spec.clearance == "private" for spec in graph.lms)
+    return cleared or all(fields[name].label == "public" for name in shown)
 
 
 def pick(pool: Sequence[Demo], count: int, rng: random.Random | None = None) -> tuple[Demo, ...]:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from lmgraph.errors import DataError, TrainingDiverged
+from lmgraph.errors import DataError, EngineError, TrainingDiverged
 from lmgraph.evaluate import Example, Rollout, Task
 from lmgraph.optimize import Lab, OptimizeResult, set_aside
 from lmgraph.program import AdapterRef, Program
@@ -292,7 +292,16 @@ def _set_aside(done: Sequence[Rollout]) -> dict[str, str]:
 
 
 def _check_scores(done: Sequence[Rollout]) -> None:
-    """Raises: DataError where not one rollout of the step could be scored: then the metric is at fault, not a row."""
+    """Where not one rollout of a step is evidence something else than the model is at fault.
+
+    Raises: DataError where no rollout could be scored, EngineError where the engine answered none.
+    """
     problems = [failure for rollout in done for failure in rollout.score.failed.values()]
     if done and all(rollout.score.failed for rollout in done):
         raise DataError(f"No rollout of a step could be scored: {problems[0].message}", hint="mend the metric")
+    failures = [rollout.trace.failure for rollout in done]
+    if done and all(failure is not None and failure.kind == "engine" for failure in failures):
+        raise EngineError(
+            f"The engine failed every run of a step: {failures[0].message if failures[0] else ''}",
+            hint="see that it answers; the same command goes on after the last step",
+        )

@@ -1,0 +1,82 @@
+"""How many requests a server gets at once: fewer when it says it is overloaded, slowly more while it answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+CUT = 0.8
+LEAST_SECONDS_BETWEEN_CUTS = 0.5
+"""Requests that went out together come back refused together: they are one sign, not many."""
+
+
+class Limiter:
+    """A limit on requests under way, first come, first served. Used on one event loop at a time."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self._limit = float(most)
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._cut_at = float("-inf")
+        self._growth_paused_until = float("-inf")
+        self.under_way = 0
+
+    @property
+    def limit(self) -> int:
+        return max(1, int(self._limit))
+
+    @property
+    def load(self) -> int:
+        """Requests under way and waiting."""
+        return self.under_way + len(self._waiting)
+
+    @asynccontextmanager
+    async def slot(self) -> AsyncIterator[None]:
+        await self._enter()
+        try:
+            yield
+        finally:
+            self.under_way -= 1
+            self._wake()
+
+    def overloaded(self) -> None:
+        """The server refused a request because it has too many."""
+        now = asyncio.get_running_loop().time()
+        if now - self._cut_at >= LEAST_SECONDS_BETWEEN_CUTS:
+            self._cut_at = now
+            self._limit = max(1.0, min(self._limit, self.under_way + 1) * CUT)
+
+    def troubled(self, seconds: float) -> None:
+        """The server failed: no growth for a while."""
+        self._growth_paused_until = asyncio.get_running_loop().time() + seconds
+
+    def answered(self) -> None:
+        """A whole answer came: one more at once for every limit of them."""
+        if self._limit < self.most and asyncio.get_running_loop().time() >= self._growth_paused_until:
+            self._limit = min(float(self.most), self._limit + 1 / self._limit)
+            self._wake()
+
+    async def _enter(self) -> None:
+        if self.under_way < self.limit and not self._waiting:
+            self.under_way += 1
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():  # the slot was given in the same moment
+                self.under_way -= 1
+            elif turn in self._waiting:
+                self._waiting.remove(turn)
+            self._wake()
+            raise
+
+    def _wake(self) -> None:
+        while self._waiting and self.under_way < self.limit:
+            turn = self._waiting.popleft()
+            if not turn.done() and not turn.get_loop().is_closed():
+                self.under_way += 1
+                turn.set_result(None)

@@ -1,0 +1,55 @@
+"""Names of OpenTelemetry attributes and of their well-known values, in one place.
+
+Those that begin with `gen_ai.` are of the semantic conventions for generative AI; what these have no name for begins
+with `lmgraph.`.
+"""
+
+from __future__ import annotations
+
+SERVICE_NAME = "service.name"
+ERROR_TYPE = "error.type"
+
+OPERATION = "gen_ai.operation.name"
+CHAT = "chat"
+EXECUTE_TOOL = "execute_tool"
+INVOKE_AGENT = "invoke_agent"
+PROVIDER = "gen_ai.provider.name"
+AGENT_NAME = "gen_ai.agent.name"
+CONVERSATION_ID = "gen_ai.conversation.id"
+REQUEST_MODEL = "gen_ai.request.model"
+RESPONSE_MODEL = "gen_ai.response.model"
+TEMPERATURE = "gen_ai.request.temperature"
+SEED = "gen_ai.request.seed"
+FINISH_REASONS = "gen_ai.response.finish_reasons"
+OUTPUT_TYPE = "gen_ai.output.type"
+INPUT_TOKENS = "gen_ai.usage.input_tokens"
+OUTPUT_TOKENS = "gen_ai.usage.output_tokens"
+CACHED_TOKENS = "gen_ai.usage.cache_read.input_tokens"
+OUTPUT_MESSAGES = "gen_ai.output.messages"
+TOOL_NAME = "gen_ai.tool.name"
+TOOL_TYPE = "gen_ai.tool.type"
+TOOL_ARGUMENTS = "gen_ai.tool.call.arguments"
+TOOL_RESULT = "gen_ai.tool.call.result"
+TOOL_TYPES = {"fn": "function", "retriever": "datastore", "tool": "extension", "stub": "function"}
+
+PROGRAM = "lmgraph.program"
+PHASE = "lmgraph.phase"
+STUDY = "lmgraph.study"
+STEP = "lmgraph.step"
+EXAMPLE = "lmgraph.example"
+ROLLOUT = "lmgraph.rollout"
+REWARD = "lmgraph.reward"
+INPUTS = "lmgraph.inputs"
+OUTPUTS = "lmgraph.outputs"
+NODE = "lmgraph.node"
+CALL_KEY = "lmgraph.call_key"
+MODULE = "lmgraph.module"
+TEMPLATE = "lmgraph.template"
+ADAPTER = "lmgraph.adapter"
+CONSTRAINED = "lmgraph.constrained"
+RETRY = "lmgraph.retry"
+SOURCE = "lmgraph.source"
+JUDGED = "lmgraph.judged"
+QUEUE_SECONDS = "lmgraph.queue_seconds"
+PREFILL_SECONDS = "lmgraph.prefill_seconds"
+DECODE_SECONDS = "lmgraph.decode_seconds"

@@ -1,0 +1,101 @@
+"""Bootstrapping: run training rows until every module has enough demos to choose from (Khattab et al.,
+arXiv:2310.03714, section 3.3), by the program itself or by a teacher."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import lmgraph
+from lmgraph.errors import ConfigError
+from lmgraph.evaluate import Example
+from lmgraph.optimize import Lab
+from lmgraph.program import Program
+from lmgraph_optimizers.demos.pools import Pools, bootstrapped, is_varied, pick
+
+CHUNK = 32
+"""Rows run at once; after each chunk it may be enough."""
+
+
+@dataclass(frozen=True, slots=True)
+class BootstrapPlan:
+    """What counts as enough, and who runs."""
+
+    max_demos: int
+    """Most demos in one prompt; a pool of four times as many is enough."""
+    rounds: int = 3
+    """Most passes over the rows: the first at the program's own temperatures, the others at 1.0."""
+    threshold: float | None = None
+    """Score a run needs to give demos; None: the top of the objective's range."""
+    teacher: str | None = None
+    """An artifact folder or a model that runs instead of the program on its own models."""
+
+
+async def bootstrap(
+    program: Program, source: Sequence[Example], modules: Sequence[str], lab: Lab, plan: BootstrapPlan
+) -> tuple[Pools, str]:
+    """Demos by module, from calls of runs that scored well, and a sentence on how many did.
+
+    Later passes are sampled with noise, which finds answers that a biased model never gives first.
+    Raises: BudgetExhausted; ConfigError where the teacher is no other version of this program.
+    """
+    threshold = lab.task.objective.high if plan.threshold is None else plan.threshold
+    pools: Pools = {module: [] for module in modules}
+    runs = passed = 0
+    async with taught(program, plan.teacher, lab) as (bench, teacher):
+        for attempt in range(plan.rounds):
+            for start in range(0, len(source), CHUNK):
+                share = (attempt + start / len(source)) / plan.rounds
+                lab.status(f"bootstrapping, {passed} of {runs} runs passed", share)
+                done = await bench.rollouts(
+                    teacher,
+                    source[start : start + CHUNK],
+                    phase="bootstrap",
+                    step=attempt,
+                    temperature=None if attempt == 0 else 1.0,
+                    decoding="constrained",
+                    keep_unscored=True,
+                )
+                runs += len(done)
+                passed += sum(run.score.value >= threshold and run.trace.failure is None for run in done)
+                for module, demos in bootstrapped(done, threshold, modules).items():
+                    pools[module] += demos
+                if all(len(pool) >= 4 * plan.max_demos for pool in pools.values()):
+                    break
+            if all(_is_enough(program, module, pools, plan.max_demos) for module in modules):
+                break
+    lab.log("bootstrap", runs=runs, passed=passed, demos={module: len(pool) for module, pool in pools.items()})
+    by = "" if plan.teacher is None else f" by the teacher {plan.teacher}"
+    return pools, f"Bootstrapping{by}: {passed} of {runs} runs scored at least {threshold:g}."
+
+
+def _is_enough(program: Program, module: str, pools: Pools, count: int) -> bool:
+    full = len(pick(pools[module], count)) == count
+    return full and is_varied(pools[module], program.graph.module(module), count)
+
+
+@asynccontextmanager
+async def taught(program: Program, teacher: str | None, lab: Lab) -> AsyncIterator[tuple[Lab, Program]]:
+    """Who runs for bootstrapping: the program on its own models, a tuned artifact of it on them, or the program on
+    another model, without its adapters, which belong to their base. Raises: ConfigError."""
+    if teacher is None:
+        yield lab, program
+    elif (Path(teacher) / "artifact.json").is_file():
+        tuned = lmgraph.load(Path(teacher))
+        for name, params in program.params.modules.items():
+            other = tuned.params.modules.get(name)
+            if other is None or other.interface != params.interface:
+                raise ConfigError(
+                    f"The teacher {teacher} is not a version of this program: its module `{name}` is missing or has"
+                    " other inputs or outputs.",
+                    hint="name an artifact that was made from this program, or a model",
+                )
+        yield lab, program.with_params(tuned.params)
+    else:
+        bare = program.params
+        for name in bare.modules:
+            bare = bare.with_module(name, adapter=None)
+        async with lab.bound_to(teacher) as bench:
+            yield bench, program.with_params(replace(bare, adapters={}))

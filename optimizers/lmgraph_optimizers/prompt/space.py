@@ -1,0 +1,122 @@
+"""What is searched over: for each module a list of instructions and one of demo sets; index 0 is the program's own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from lmgraph.evaluate import Task
+from lmgraph.optimize import Lab
+from lmgraph.program import Demo, Program
+from lmgraph_optimizers.demos.pools import Pools, pick
+from lmgraph_optimizers.prompt.rewrites import Instruction, same
+
+Choice = Mapping[str, int]
+"""Index by `Module.instruction` and `Module.demos`; what is not named is 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class DemoSet:
+    name: str
+    demos: tuple[Demo, ...]
+
+
+@dataclass(slots=True)
+class Space:
+    """Lists grow at their ends only, so that an index keeps its meaning for the whole search."""
+
+    program: Program
+    instructions: dict[str, list[Instruction]] = field(default_factory=dict)
+    """By module whose instruction may change."""
+    demo_sets: dict[str, list[DemoSet]] = field(default_factory=dict)
+    """By module whose demos may change."""
+
+    @staticmethod
+    def of(program: Program, task: Task, modules: Sequence[str]) -> Space:
+        """With the program's own values alone, for those of ``modules`` that the objective lets change."""
+        space = Space(program)
+        for name in modules:
+            params = program.params.modules[name]
+            if task.allows(program, name, "instruction"):
+                space.instructions[name] = [Instruction(params.instruction, "own")]
+            if task.allows(program, name, "demos"):
+                space.demo_sets[name] = [DemoSet("own", params.demos)]
+        return space
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys([*self.instructions, *self.demo_sets]))
+
+    def sizes(self) -> dict[str, int]:
+        """Number of options of every knob that has more than one."""
+        sizes = {f"{name}.instruction": len(options) for name, options in self.instructions.items()}
+        sizes |= {f"{name}.demos": len(options) for name, options in self.demo_sets.items()}
+        return {knob: size for knob, size in sizes.items() if size > 1}
+
+    def add_instruction(self, module: str, instruction: Instruction, most: int) -> None:
+        """Where there is room for it and nothing equal."""
+        known = self.instructions[module]
+        if len(known) < most and all(same(one.text) != same(instruction.text) for one in known):
+            known.append(instruction)
+
+    def add_demo_set(self, module: str, demo_set: DemoSet) -> None:
+        """Where there is nothing equal."""
+        known = self.demo_sets[module]
+        if all(one.demos != demo_set.demos for one in known):
+            known.append(demo_set)
+
+    def applied(self, choice: Choice) -> Program:
+        params = self.program.params
+        for name, instructions in self.instructions.items():
+            if index := choice.get(f"{name}.instruction", 0):
+                params = params.with_module(name, instruction=instructions[index].text)
+        for name, sets in self.demo_sets.items():
+            if index := choice.get(f"{name}.demos", 0):
+                params = params.with_module(name, demos=sets[index].demos)
+        return self.program.with_params(params)
+
+    def told(self, choice: Choice) -> str:
+        """The choice in words."""
+        parts = []
+        for name in self.modules:
+            index = choice.get(f"{name}.instruction", 0)
+            if index:
+                parts.append(f"{name}: {self.instructions[name][index].origin}")
+            index = choice.get(f"{name}.demos", 0)
+            if index:
+                chosen = self.demo_sets[name][index]
+                parts.append(f"{name}: {chosen.name} ({len(chosen.demos)} demos)")
+        return "; ".join(parts) or "the start"
+
+    def named_sets(self, name: str) -> Choice:
+        """Own instructions, and in every module the demo set of this name where it has one."""
+        found = {}
+        for module, sets in self.demo_sets.items():
+            index = next((index for index, one in enumerate(sets) if one.name == name), 0)
+            if index:
+                found[f"{module}.demos"] = index
+        return found
+
+
+def choice_key(choice: Choice) -> str:
+    """Equal for equal choices, whatever options were added since."""
+    return json.dumps({knob: index for knob, index in sorted(choice.items()) if index})
+
+
+def add_demo_sets(space: Space, found: Pools, rows: Pools, lab: Lab, *, size: int, most: int) -> None:
+    """No demos; labelled rows; bootstrapped in order; then shuffled sets of both kinds, of full and of half size."""
+    for module in space.demo_sets:
+        sets = [
+            DemoSet("no demos", ()),
+            DemoSet("labelled", pick(rows.get(module, ()), size)),
+            DemoSet("bootstrapped", pick(found.get(module, ()), size)),
+        ]
+        for index in range(most):
+            pools, kind = (rows, "labelled") if index % 2 and rows.get(module) else (found, "bootstrapped")
+            count = size if index % 4 < 2 else max(1, size // 2)
+            drawn = pick(pools.get(module, ()), count, lab.rng("demos", module, index))
+            sets.append(DemoSet(f"{kind}, shuffle {index + 1}", drawn))
+        for demo_set in sets:
+            if (demo_set.demos or demo_set.name == "no demos") and len(space.demo_sets[module]) <= most:
+                space.add_demo_set(module, demo_set)

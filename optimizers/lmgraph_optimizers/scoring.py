@@ -1,0 +1,57 @@
+"""Scores of rows for searches: one number a row, whatever a metric does."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lmgraph.evaluate import Example, Rollout
+from lmgraph.optimize import Lab
+from lmgraph.program import Program
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredRows:
+    """Rows run once each, in order."""
+
+    rollouts: list[Rollout]
+    scores: list[float]
+    """The low end of the objective's range where a metric gave no number: every candidate is compared on equal rows."""
+    unscored: dict[str, str]
+    """Why, by row."""
+
+
+async def score_rows(lab: Lab, program: Program, rows: Sequence[Example], *, phase: str) -> ScoredRows:
+    """Run and score ``rows``; equal phases share their random numbers. Raises: BudgetExhausted."""
+    done = await lab.rollouts(program, rows, phase=phase, keep_unscored=True)
+    scores, unscored = [], {}
+    for rollout in done:
+        if math.isfinite(rollout.score.value):
+            scores.append(rollout.score.value)
+        else:
+            scores.append(lab.task.objective.low)
+            unscored[rollout.example.id] = "; ".join(failure.message for failure in rollout.score.failed.values())
+    return ScoredRows(done, scores, unscored)
+
+
+def unscored_note(unscored: dict[str, str]) -> str | None:
+    """A sentence for the report, or None where every row has its score."""
+    if not unscored:
+        return None
+    row, why = next(iter(unscored.items()))
+    rows = f"{len(unscored)} rows" if len(unscored) > 1 else "a row"
+    return f"On {rows} the metric gave no number, which counts as the lowest score; first on {row}: {why}"
+
+
+def mean(values: Sequence[float]) -> float:
+    """Raises: ZeroDivisionError if empty."""
+    return sum(values) / len(values)
+
+
+def divide(rows: Sequence[Example], scoring: int, source: int) -> tuple[list[Example], list[Example]]:
+    """At most ``source`` rows that demos come from, and at most ``scoring`` that choose between candidates; disjoint
+    unless there is only one row."""
+    count = min(scoring, max(1, len(rows) // 2))
+    rest = rows[count:] or rows
+    return list(rest[:source]), list(rows[:count])

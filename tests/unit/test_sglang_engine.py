@@ -1,0 +1,279 @@
+"""The SGLang engine against a double that speaks its wire format on real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lmgraph.engines.local.tokenizer import LocalTokenizer
+from lmgraph.engines.sglang import open_sglang_engine
+from lmgraph.engines.sglang.engine import SglangEngine
+from lmgraph.errors import ConfigError, ContextOverflow, EngineError, EngineRejected, EngineUnavailable
+from lmgraph.runtime.engine import RemoteEngine, TrainableEngine
+from lmgraph.testing import check_engine
+from support.http_double import HttpDouble, Request, Response
+from support.sglang_double import SglangDouble
+from support.sglang_engine import PROMPT, adapter_folder, connect, request, tiny_folder
+from support.tiny_model import make_tiny_tokenizer
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_folder(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(autouse=True)
+def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LMGRAPH_HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture
+def double(folder: Path) -> Iterator[SglangDouble]:
+    with SglangDouble(folder) as server:
+        yield server
+
+
+@pytest.fixture
+def engine(double: SglangDouble) -> SglangEngine:
+    return connect(double)
+
+
+async def test_it_keeps_the_contract_of_engines(engine: SglangEngine) -> None:
+    await check_engine(engine)
+
+
+def test_it_says_what_it_is(engine: SglangEngine, double: SglangDouble, folder: Path) -> None:
+    assert isinstance(engine, TrainableEngine)
+    assert isinstance(engine, RemoteEngine)
+    assert (engine.name, engine.model_id, engine.model_folder) == ("sglang", "tiny", folder)
+    assert engine.urls == (double.url,)
+    assert engine.token_exact
+    assert not engine.honours_seed
+    assert engine.stop_token_ids == (2, 0)
+    # 512 of the model, less what the scheduler keeps of them.
+    assert engine.context_length == 510
+
+
+async def test_each_sample_is_one_request_with_a_rid_of_its_own(engine: SglangEngine, double: SglangDouble) -> None:
+    generations = await asyncio.gather(*(engine.generate(request()) for _ in range(8)))
+    assert {engine.tokenizer.decode(one.token_ids) for one in generations} == {"the label"}
+    bodies = double.asked("/generate")
+    assert len({body["rid"] for body in bodies}) == 8
+    assert {len(body["rid"]) for body in bodies} == {32}
+    assert all(body["input_ids"] == PROMPT for body in bodies)
+    assert len(double.asked("/tokenize")) == 1
+    await engine.aclose()
+
+
+async def test_seeds_are_sent_where_the_server_honours_them(double: SglangDouble) -> None:
+    double.info["enable_deterministic_inference"] = True
+    engine = await asyncio.to_thread(connect, double)
+    assert engine.honours_seed
+    await engine.generate(request(seed=77, temperature=1.0))
+    assert double.asked("/generate")[0]["sampling_params"]["sampling_seed"] == 77
+    await engine.aclose()
+
+
+def test_it_lives_on_one_event_loop_after_another(engine: SglangEngine) -> None:
+    for _ in range(3):
+        assert asyncio.run(engine.generate(request())).finish_reason == "stop"
+    asyncio.run(engine.aclose())
+
+
+async def test_a_closed_engine_refuses(engine: SglangEngine) -> None:
+    await engine.aclose()
+    await engine.aclose()
+    with pytest.raises(EngineError, match="closed"):
+        await engine.generate(request())
+
+
+async def test_a_cancelled_call_is_aborted_at_the_server(engine: SglangEngine, double: SglangDouble) -> None:
+    double.seconds = 30.0
+    task = asyncio.create_task(engine.generate(request()))
+    await asyncio.to_thread(double.wait_for, "/generate")
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await engine.aclose()
+    assert double.aborted == [double.asked("/generate")[0]["rid"]]
+
+
+async def test_health(engine: SglangEngine, double: SglangDouble) -> None:
+    assert await engine.health() == {double.url: True}
+    double.stop()
+    assert await engine.health() == {double.url: False}
+    await engine.aclose()
+
+
+# -- adapters ---------------------------------------------------------------------------------------------------------
+
+
+async def test_adapters_have_names_and_paths_that_say_their_content(
+    engine: SglangEngine, double: SglangDouble, tmp_path: Path
+) -> None:
+    first = adapter_folder(tmp_path / "a", b"one")
+    await engine.load_adapter("shared@v1", first)
+    await engine.load_adapter("shared@v1", first)
+    assert len(double.asked("/load_lora_adapter")) == 1
+    (served_as, path), *_ = double.registered.items()
+    assert served_as.startswith("shared@v1-")
+    # What the caller does to its folder does not reach what the server may reload.
+    adapter_folder(tmp_path / "a", b"changed")
+    assert (Path(path) / "adapter_model.safetensors").read_bytes() == b"one"
+    with pytest.raises(EngineRejected, match="other weights"):
+        await engine.load_adapter("shared@v1", first)
+    await engine.generate(request(adapter="shared@v1"))
+    await engine.generate(request())
+    assert [body.get("lora_path") for body in double.asked("/generate")] == [served_as, None]
+    await engine.aclose()
+
+
+async def test_an_unloaded_adapter_is_refused_here_though_the_server_would_reload_it(
+    engine: SglangEngine, double: SglangDouble, tmp_path: Path
+) -> None:
+    await engine.load_adapter("shared@v1", adapter_folder(tmp_path / "a"))
+    await engine.unload_adapter("shared@v1")
+    assert not double.registered
+    with pytest.raises(EngineRejected, match="not loaded"):
+        await engine.generate(request(adapter="shared@v1"))
+    with pytest.raises(EngineRejected, match="not loaded"):
+        await engine.unload_adapter("shared@v1")
+    await engine.load_adapter("shared@v1", adapter_folder(tmp_path / "b", b"new"))
+    await engine.generate(request(adapter="shared@v1"))
+    assert not double.asked("/generate")[-1]["lora_path"].endswith(double.asked("/load_lora_adapter")[0]["lora_name"])
+    await engine.aclose()
+
+
+async def test_an_adapter_that_the_server_refuses_is_not_there(
+    engine: SglangEngine, double: SglangDouble, tmp_path: Path
+) -> None:
+    with pytest.raises(EngineRejected, match="no PEFT adapter folder"):
+        await engine.load_adapter("none@v1", tmp_path)
+
+    def refuse(body: dict[str, str]) -> Response:
+        return Response({"success": False, "error_message": "rank 64 is above the maximum of 16"}, 400)
+
+    double._load = refuse  # type: ignore[method-assign]
+    with pytest.raises(EngineRejected, match="rank 64 is above"):
+        await engine.load_adapter("big@v1", adapter_folder(tmp_path / "a"))
+    with pytest.raises(EngineRejected, match="not loaded"):
+        await engine.generate(request(adapter="big@v1"))
+    await engine.aclose()
+
+
+async def test_a_server_without_lora_says_so(double: SglangDouble, tmp_path: Path) -> None:
+    double.info["enable_lora"] = False
+    engine = await asyncio.to_thread(connect, double)
+    with pytest.raises(EngineRejected, match="serves no adapters"):
+        await engine.load_adapter("a@v1", adapter_folder(tmp_path / "a"))
+    await engine.aclose()
+
+
+async def test_a_server_that_was_restarted_gets_its_adapters_again(
+    engine: SglangEngine, double: SglangDouble, tmp_path: Path
+) -> None:
+    await engine.load_adapter("shared@v1", adapter_folder(tmp_path / "a"))
+    await engine.generate(request(adapter="shared@v1"))
+    double.restart()
+    generation = await engine.generate(request(adapter="shared@v1"))
+    assert generation.finish_reason == "stop"
+    # Even where the connection did not tell: it forgets in silence.
+    double.registered.clear()
+    double.remembered.clear()
+    assert (await engine.generate(request(adapter="shared@v1"))).attempts == 2
+    await engine.aclose()
+
+
+# -- what is served ---------------------------------------------------------------------------------------------------
+
+
+def test_another_tokenizer_is_refused_before_any_call(folder: Path, tmp_path: Path) -> None:
+    class Reversed(LocalTokenizer):
+        def encode_template(self, text: str) -> list[int]:
+            return super().encode_template(text)[::-1]
+
+    with SglangDouble(folder, tokenizer=Reversed(folder)) as double:
+        with pytest.raises(ConfigError, match="another tokenizer"):
+            connect(double)
+        assert not double.asked("/generate")
+
+
+def test_another_model_is_refused(folder: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    make_tiny_tokenizer(other)
+    (other / "config.json").write_text('{"model_type": "llama"}')
+    (other / "model.safetensors").write_bytes(b"")
+    with SglangDouble(folder) as double:
+        with pytest.raises(ConfigError, match="serves tiny, and other was asked for"):
+            open_sglang_engine(str(other), urls=(double.url,))
+        double.served_name = "other"
+        assert open_sglang_engine(str(other), urls=(double.url,)).model_id == "other"
+
+
+def test_an_old_server_is_refused(double: SglangDouble) -> None:
+    double.info["version"] = "0.5.21"
+    with pytest.raises(ConfigError, match=r"0\.5\.21; 0\.5\.22 or newer"):
+        connect(double)
+    double.info["version"] = "0.5.22.post1"
+    connect(double)
+
+
+def test_what_is_no_sglang_server_is_named(folder: Path) -> None:
+    async def not_found(request: Request) -> Response:
+        return Response(status=404, raw=b"<html>no such page</html>")
+
+    with HttpDouble(not_found) as other, pytest.raises(EngineUnavailable, match="HTTP 404") as refused:
+        connect(other)
+    assert "html" not in refused.value.message
+    assert refused.value.hint is not None
+    assert "lmgraph engine up" in refused.value.hint
+
+
+def test_no_server_is_an_error_with_three_ways_out() -> None:
+    with pytest.raises(EngineUnavailable) as refused:
+        open_sglang_engine("smollm2-135m")
+    assert "No SGLang server is known for smollm2-135m" in refused.value.message
+    for way in ("lmgraph engine up --model smollm2-135m", "sglang:http://", "--engine local"):
+        assert way in (refused.value.hint or "")
+    with pytest.raises(EngineUnavailable, match=r"Connection refused|Connect call failed") as refused:
+        open_sglang_engine("", urls=("http://127.0.0.1:9",))
+    assert "--engine local" in (refused.value.hint or "")
+
+
+def test_keys_are_sent_and_never_shown(double: SglangDouble, monkeypatch: pytest.MonkeyPatch) -> None:
+    double.key = "secret-of-ours"
+    with pytest.raises(EngineUnavailable, match="refused the key") as refused:
+        connect(double)
+    assert "LMGRAPH_SGLANG_API_KEY" in (refused.value.hint or "")
+    monkeypatch.setenv("LMGRAPH_SGLANG_API_KEY", "secret-of-ours")
+    engine = connect(double)
+
+    async def echo(request: Request, response: Response) -> Response:
+        return Response({"error": {"message": f"bad header {request.headers['authorization']}"}}, 400)
+
+    double.change = echo
+    with pytest.raises(EngineRejected) as rejected:
+        asyncio.run(engine.generate(request()))
+    assert "secret" not in str(rejected.value)
+    assert "secret" not in repr(engine) + repr(engine.__dict__["_options"])
+
+
+def test_a_wrong_option_names_the_right_ones(double: SglangDouble) -> None:
+    with pytest.raises(ConfigError) as refused:
+        connect(double, deadline=5)
+    assert "deadline_seconds" in (refused.value.hint or "")
+    with pytest.raises(ConfigError, match="above 0"):
+        connect(double, deadline_seconds=0)
+
+
+async def test_a_prompt_that_is_too_long_is_refused_here(engine: SglangEngine, double: SglangDouble) -> None:
+    with pytest.raises(ContextOverflow, match="510"):
+        await engine.generate(request([5] * 500))
+    with pytest.raises(EngineRejected, match="vocabulary"):
+        await engine.generate(request([5, 9999]))
+    assert not double.asked("/generate")
+    await engine.aclose()
