@@ -3,7 +3,7 @@
     python -m venv .venv-peers && .venv-peers/bin/pip install -r bench/requirements-peers.txt
     python bench/grpo.py [--rows 8] [--samples 8] [--precision float32] [--threads 2] [--repeat 3]
 
-Records rollouts of programs/intent with four demos (or reads those that are there), then lets each side make the same
+Records rollouts of programs/intent with one demo (or reads those that are there), then lets each side make the same
 update in a process of its own: LoRA r 16 on all linear layers, token-level loss, no KL, no division by a deviation,
 clip 0.2/0.28, AdamW 3e-4. Rows whose samples all scored the same are left out for both, because mmgrpo would skip them
 and TRL would compute them. Prints seconds of an update, peak memory, and mmgrpo's share of the bound: all tokens that
@@ -35,7 +35,7 @@ LEARNING_RATE = 3e-4
 TRL_MICRO_BATCH = 16
 
 
-async def record(rows: int, samples: int) -> dict[str, Any]:
+async def record(rows: int, samples: int, shown: int) -> dict[str, Any]:
     """Rollouts of the first training rows whose samples differ in what they earn."""
     import lmgraph
     from lmgraph.engines.local.supply import resolve
@@ -45,7 +45,7 @@ async def record(rows: int, samples: int) -> dict[str, Any]:
 
     program = lmgraph.compile_file(ROOT / "programs" / "intent" / "program.lmg")
     task = make_task(program)
-    labelled = list(task.train[:4])
+    labelled = list(task.train[:shown])
     demos = tuple(
         Demo({"text": row.values["text"]}, {"intent": row.values["intent"]}, "labelled", row.id) for row in labelled
     )
@@ -53,8 +53,8 @@ async def record(rows: int, samples: int) -> dict[str, Any]:
     kept: list[list[dict[str, Any]]] = []
     skipped = taken = 0
     async with Runtime() as runtime:
-        while len(kept) < rows and taken < 8 * rows:
-            part = task.train[4 + taken : 4 + taken + rows]
+        while len(kept) < rows and taken < 20 * rows:
+            part = task.train[shown + taken : shown + taken + rows]
             taken += rows
             done = await rollouts(runtime, program, task, part, RolloutPlan("strict", 1.0, samples, phase="train"))
             for start in range(0, len(done), samples):
@@ -209,6 +209,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="One update on recorded rollouts, beside TRL's.")
     parser.add_argument("--rows", type=int, default=8)
     parser.add_argument("--samples", type=int, default=8)
+    parser.add_argument("--demos", type=int, default=1, help="in the prompt; with one it is about 190 tokens long")
     parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--repeat", type=int, default=3, help="updates timed after the first")
@@ -225,7 +226,7 @@ def main() -> None:
         return
     if options.fresh or not ROLLOUTS.exists():
         ROLLOUTS.parent.mkdir(parents=True, exist_ok=True)
-        ROLLOUTS.write_text(json.dumps(asyncio.run(record(options.rows, options.samples))))
+        ROLLOUTS.write_text(json.dumps(asyncio.run(record(options.rows, options.samples, options.demos))))
     data = json.loads(ROLLOUTS.read_text())
     if (len(data["groups"]), data["samples"]) != (options.rows, options.samples):
         parser.error(f"{ROLLOUTS} has {len(data['groups'])} rows x {data['samples']} samples: add --fresh")
