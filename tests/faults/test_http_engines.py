@@ -59,7 +59,8 @@ def start(command: list[str]) -> subprocess.Popen[str]:
 
 async def whole(engine: SglangEngine, count: int, adapter: str | None = None) -> list[Generation]:
     """Calls whose prompts share no beginning with any other, so that every server gets some."""
-    prompts = [[3 + next(COUNTER) % 300] * 64 for _ in range(count)]
+    numbers = [next(COUNTER) for _ in range(count)]
+    prompts = [[3 + number % 300, 3 + number // 300 % 300] * 32 for number in numbers]
     return await asyncio.gather(*(engine.generate(request(prompt, adapter)) for prompt in prompts))
 
 

@@ -46,6 +46,8 @@ class Server:
         """It could not be reached: leave it alone for a while, and ask it anew what it serves."""
         self.verified = False
         self.blocks.clear()
+        if self.resting:  # calls that were under way together fail together: that is one outage
+            return
         self.failures += 1
         rest = min(LONGEST_REST_SECONDS, FIRST_REST_SECONDS * 2 ** (self.failures - 1))
         self.rests_until = time.monotonic() + rest
