@@ -8,6 +8,7 @@ one binding, nothing else.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, cast
@@ -73,7 +74,7 @@ class Place:
 def lower_pure(node: tree.Expression, values: Mapping[str, ValueId], facts: Facts) -> Expr:
     """An expression that calls nothing."""
     place = Place("", {name: Ref(value) for name, value in values.items()}, [])
-    lowered = ExpressionLowering(facts, {}).expression(node, place)
+    lowered = _PureLowering(facts, {}).expression(node, place)
     assert not place.nodes
     return lowered
 
@@ -86,7 +87,7 @@ def ensured(value: Expr, field: Field) -> Expr:
 _NOT_NULL = Apply("!=", (Ref(IT), Const(None)))
 
 
-class ExpressionLowering:
+class ExpressionLowering(ABC):
     """Lowers expressions; keeps ids unique."""
 
     def __init__(self, facts: Facts, spans: dict[str, Span]) -> None:
@@ -106,9 +107,9 @@ class ExpressionLowering:
         self.spans[free] = span
         return ValueId(free)
 
+    @abstractmethod
     def module_call(self, module: str, arguments: tuple[Operand, ...], own: ValueId, place: Place, span: Span) -> None:
         """Appends the nodes of a module's call, whose value has the id ``own``."""
-        raise NotImplementedError
 
     def bound(self, node: tree.Expression, type: Type, own: ValueId, place: Place) -> None:
         """Appends the nodes of an expression whose value has the id ``own``."""
@@ -308,3 +309,8 @@ class ExpressionLowering:
         body = self.region(node.element, Place(f"{own}/", values, []))
         type = ListType(self.facts.type_of(node.element))
         place.nodes.append(MapNode(NodeId(own), items, element, condition, body, type))
+
+
+class _PureLowering(ExpressionLowering):
+    def module_call(self, module: str, arguments: tuple[Operand, ...], own: ValueId, place: Place, span: Span) -> None:
+        raise AssertionError(f"a pure expression calls the module {module}")

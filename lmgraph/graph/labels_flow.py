@@ -33,7 +33,7 @@ from lmgraph.graph.labels import (
     under,
 )
 from lmgraph.graph.labels_expressions import ExpressionLabels
-from lmgraph.graph.labels_found import Found, Leak
+from lmgraph.graph.labels_found import IN, OUT, Found, Leak
 from lmgraph.graph.nodes import (
     CatchNode,
     CheckNode,
@@ -144,6 +144,9 @@ class _Body:
                 self._labels.values[parameter.id] = shape
         if control is not None:
             control = then(control, name, "decides")
+        if not self._in_metric:
+            parameters = {one.field.name: self._labels.values.get(one.id, PUBLIC) for one in body.parameters}
+            self._program.found.held(f"flow {name}", IN, parameters)
         results = self._region(body, control)
         shapes: dict[str, Shape] = {}
         for operand, result in zip(body.results, results, strict=True):
@@ -151,6 +154,8 @@ class _Body:
             shapes[operand.name] = join(ended, self._returned.get(operand.name, PUBLIC))
         for field in outputs:
             shapes[field.name] = join(types.field(field, "output", name), shapes[field.name])
+        if not self._in_metric:
+            self._program.found.held(f"flow {name}", OUT, shapes)
         return FlowResult(make_record(shapes), self._labels.seen or control)
 
     # -- regions -----------------------------------------------------------------------------------------------------
@@ -286,6 +291,9 @@ class _Body:
         arguments = self._arguments(node.arguments, module.inputs, module.derived_from or module.name)
         # What a derived module writes is what its model writes: labels of the tools' inputs are for what goes there.
         stated = program.types.fields(module.outputs, "output", module.name) if module.derived_from is None else PUBLIC
+        given = _given(arguments, stated)
+        program.found.held(f"module {module.name}", IN, arguments)
+        program.found.held(f"module {module.name}", OUT, {one.name: given.field(one.name) for one in module.outputs})
         if lm.clearance == "public":
             leak = Leak("judge" if self._in_metric else "lm", node.id, module.name, None, _NOTHING, lm.name)
             leaked = self._refuse(leak, arguments, control)
@@ -295,7 +303,7 @@ class _Body:
             if leaked:
                 return stated
         program.found.received("module", module.name, arguments, lm.name)
-        return _given(arguments, stated)
+        return given
 
     def _extern_call(self, node: ExternCall, control: Taint | None) -> Shape:
         program = self._program
@@ -304,13 +312,16 @@ class _Body:
         stated = program.types.type(extern.result)
         if extern.label == "private":
             stated = under(stated, declared(extern.name, Origin("result", extern.name)))
+        given = _given(arguments, stated)
+        program.found.held(f"extern {extern.name}", IN, arguments)
+        program.found.held(f"extern {extern.name}", OUT, {"": given})
         # An fn is pure: what it is given goes nowhere but into its result.
         if extern.kind != "fn" and extern.clearance == "public":
             leak = Leak("extern", node.id, extern.name, None, _NOTHING)
             if self._refuse(leak, arguments, control):
                 return stated
         program.found.received(extern.kind, extern.name, arguments, None)
-        return _given(arguments, stated)
+        return given
 
     def _refuse(self, leak: Leak, arguments: Mapping[str, Shape], control: Taint | None) -> bool:
         """Whether a private value reaches a call that may not see it. What decides that the call is made is told where

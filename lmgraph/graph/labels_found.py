@@ -9,6 +9,9 @@ from typing import Literal
 from lmgraph.graph.labels import Shape, Taint
 from lmgraph.graph.nodes import NodeId, ReleaseNode
 
+IN, OUT = "in.", "out."
+"""Before the names of inputs and outputs in `InformationFlow.private`; `out.` alone is a result without a name."""
+
 LeakKind = Literal["lm", "judge", "extern", "output", "demos"]
 
 
@@ -45,6 +48,7 @@ class Found:
     _leaks: dict[tuple[object, ...], Leak] = field(default_factory=dict)
     _releases: dict[NodeId, tuple[ReleaseNode, Taint | None]] = field(default_factory=dict)
     _given: dict[tuple[str, str, str | None], dict[str, None]] = field(default_factory=dict)
+    _private: dict[str, set[str]] = field(default_factory=dict)
 
     def leak(self, leak: Leak) -> None:
         """The first way to each place is kept. What a public model writes is told once a module."""
@@ -65,6 +69,16 @@ class Found:
         for one, shape in arguments.items():
             if shape.any() is not None:
                 self._given.setdefault((kind, name, lm), {})[one] = None
+
+    def held(self, owner: str, side: str, shapes: Mapping[str, Shape]) -> None:
+        """Notes which inputs or outputs of a declaration have something private in them."""
+        names = {side + name for name, shape in shapes.items() if shape.any() is not None}
+        if names:
+            self._private.setdefault(owner, set()).update(names)
+
+    @property
+    def private(self) -> dict[str, list[str]]:
+        return {owner: sorted(names) for owner, names in sorted(self._private.items())}
 
     @property
     def leaks(self) -> tuple[Leak, ...]:

@@ -7,7 +7,7 @@ public model, tool or retriever is asked follows from public values alone, or fr
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain
 
 from lmgraph.graph.graph import FlowSpec, Graph, Knob, MetricSpec, ModuleSpec, ObjectiveSpec, TestSpec
@@ -40,6 +40,9 @@ class InformationFlow:
     given: tuple[Given, ...] = ()
     """Who is given private values, and may be."""
     channels: tuple[Channel, ...] = ()
+    private: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """By `flow F`, `module M` and `extern X`: those of its `in.NAME` and `out.NAME` that may hold private values, rows
+    of a dataset that it is scored on included."""
 
 
 def information_flow(graph: Graph, tests: Sequence[TestSpec] = ()) -> InformationFlow:
@@ -62,7 +65,7 @@ def information_flow(graph: Graph, tests: Sequence[TestSpec] = ()) -> Informatio
         _demos(objective, graph, rows, types, found)
         if result.private is not None or any(shape is not PUBLIC for shape in rows.values()):
             channels += _channels(objective, graph)
-    return InformationFlow(found.leaks, found.releases, found.given, tuple(channels))
+    return InformationFlow(found.leaks, found.releases, found.given, tuple(channels), found.private)
 
 
 def _labelled(graph: Graph, flows: Sequence[FlowSpec]) -> bool:
@@ -130,10 +133,10 @@ def _open(objective: ObjectiveSpec, graph: Graph) -> Iterator[tuple[ModuleSpec, 
 def _demos(objective: ObjectiveSpec, graph: Graph, rows: Mapping[str, Shape], types: Declared, found: Found) -> None:
     """Rows that state a module's outputs may become demos, which every later prompt of the module shows."""
     for module, knobs in _open(objective, graph):
-        for field in module.outputs if "demos" in knobs else ():
-            taint = rows[field.name].any() if field.name in rows else None
+        for output in module.outputs if "demos" in knobs else ():
+            taint = rows[output.name].any() if output.name in rows else None
             if taint is not None:
-                found.leak(Leak("demos", objective.name, module.name, field.name, taint, module.lm))
+                found.leak(Leak("demos", objective.name, module.name, output.name, taint, module.lm))
 
 
 def _channels(objective: ObjectiveSpec, graph: Graph) -> Iterator[Channel]:

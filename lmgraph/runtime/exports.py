@@ -10,14 +10,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from lmgraph.runtime.privacy import IN, OUT
+from lmgraph.graph.labels_found import IN, OUT
 from lmgraph.runtime.trace import Call, CheckRecord, Failure, Step, Trace
 
 MASK = "[private]"
 """Stands for a value that is private, or may be."""
 
 Names = Mapping[str, Sequence[str]]
-"""As `private_names` gives them."""
+"""As `InformationFlow.private` gives them."""
 
 
 def plain(trace: Trace, hidden: Names | None) -> dict[str, Any]:

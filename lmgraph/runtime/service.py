@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from lmgraph.errors import ConfigError, DataError
+from lmgraph.graph.labels_program import information_flow
 from lmgraph.program.program import Program
 from lmgraph.runtime.answers import FirstOf
 from lmgraph.runtime.bind import Binding, Bindings
@@ -27,7 +28,6 @@ from lmgraph.runtime.execute import CallFunction, execute
 from lmgraph.runtime.limits import Meter
 from lmgraph.runtime.mapping import map_bounded
 from lmgraph.runtime.prepare import Preparations, Prepared
-from lmgraph.runtime.privacy import private_names
 from lmgraph.runtime.replay import PartialRun, Record, RecordedAnswers, RecordRun, check_names
 from lmgraph.runtime.run import CachePolicy, EffectsPolicy, Run, run_key
 from lmgraph.runtime.run import RunOptions as RunOptions
@@ -229,7 +229,7 @@ class Runtime:
     def _keep(self, store: TraceStore, prepared: Prepared, trace: Trace) -> None:
         graph = trace.program.partition("+")[0]
         if graph not in self._private_told:
-            store.set_private(graph, private_names(prepared.program.graph))
+            store.set_private(graph, information_flow(prepared.program.graph).private)
             self._private_told.add(graph)
         store.add(trace)
 

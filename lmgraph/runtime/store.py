@@ -115,7 +115,7 @@ class TraceStore:
             self._add_score(run_id, float(reward), judged, json.dumps(told), json.dumps(problems))
 
     def set_private(self, program: str, names: Mapping[str, Sequence[str]]) -> None:
-        """Which fields of a program hold private values (runtime/privacy.py), for exports. Raises: ConfigError."""
+        """Which fields of a program hold private values, as `InformationFlow.private` says. Raises: ConfigError."""
         with self._writing(f"What is private in program {program}"):
             text = json.dumps({name: list(fields) for name, fields in names.items()})
             text = f"{checksum((program, text)):08x}{text}"

@@ -51,7 +51,7 @@ async def test_a_full_disk_is_said_clearly_and_the_run_goes_on_later(
         with pytest.raises(OptimizeError, match="No space left on device") as caught:
             await run(tmp_path / "cut", model)
     assert "make room" in (caught.value.hint or "")
-    assert [path.name for path in (tmp_path / "cut/study/work/1-mmgrpo").glob("step-*")] == ["step-1"]
+    assert [path.name for path in (tmp_path / "cut" / "study" / "work" / "1-mmgrpo").glob("step-*")] == ["step-1"]
     assert (await run(tmp_path / "cut", model)).resumed
     assert tuned(tmp_path / "cut") == tuned(tmp_path / "whole")
 
@@ -177,7 +177,7 @@ async def test_three_updates_that_are_not_finite_end_the_run_and_leave_the_adapt
     monkeypatch.setattr(trainer_module, "surrogate", broken)
     with pytest.raises(TrainingDiverged, match="3 updates in a row"):
         await run(tmp_path, model, steps=10)
-    state = json.loads((tmp_path / "study/work/1-mmgrpo/checkpoint.json").read_text("utf-8"))
+    state = json.loads((tmp_path / "study" / "work" / "1-mmgrpo" / "checkpoint.json").read_text("utf-8"))
     assert state["step"] == 3
     assert state["versions"] == {"shared": 1}, "only the finite update made a version"
 

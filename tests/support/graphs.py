@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lmgraph.errors import EngineError
 from lmgraph.graph.graph import (
     DEFAULT_LM,
     ExternKind,
@@ -49,6 +50,7 @@ from lmgraph.testing import ScriptedEngine
 
 OUT = Field("out", STR)
 M_OUT = RecordType("M.out", (OUT,))
+TEXTS = ListType(STR)
 
 
 def ref(value: str) -> Ref:
@@ -216,6 +218,11 @@ def echo() -> ScriptedEngine:
 def scripted(answers: Callable[[str], Any]) -> ScriptedEngine:
     """Answers by a function of what `M` was given."""
     return ScriptedEngine(lambda prompt, request: answers(text_of(prompt)))
+
+
+def failing(*texts: str) -> ScriptedEngine:
+    """An engine that fails where `M` is given one of these."""
+    return scripted(lambda text: EngineError(f"no {text}") if text in texts else f"[{text}]")
 
 
 async def run(

@@ -20,7 +20,8 @@ from lmgraph.engines.local import open_local_engine
 from lmgraph.evaluate import make_task
 from lmgraph.optimize import StageSpec, optimize
 from lmgraph.runtime import Runtime
-from support.kill_training import die_at
+from support.kill_training import POINTS
+from support.killing import die_at
 
 PROGRAM = Path(__file__).parents[2] / "programs" / "intent" / "program.lmg"
 OPTIONS = {"steps": 2, "examples": 2, "samples": 4, "redraws": 0, "decoding": "constrained"}
@@ -43,5 +44,5 @@ async def main(folder: Path) -> None:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     if len(sys.argv) > 2:
-        die_at(int(sys.argv[2]))
+        die_at(int(sys.argv[2]), POINTS)
     asyncio.run(main(Path(sys.argv[1])))

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from lmgraph.graph.labels_program import information_flow
 from lmgraph.runtime import Runtime, TraceStore, otel_names
 from lmgraph.runtime.exports import MASK
-from lmgraph.runtime.privacy import private_names
 from lmgraph.testing import ScriptedEngine
 from support.scripted import Done, program_from, run_cli, write_engine_plugin, write_sort_program
 
@@ -117,11 +117,49 @@ def test_a_changed_program_runs_what_changed(cli: Callable[..., Done]) -> None:
 
 def test_labels_reach_what_is_made_of_private_values(tmp_path: Path) -> None:
     (tmp_path / "tools.py").write_text("def strike(text):\n    return 'struck'\n", encoding="utf-8")
-    assert private_names(program_from(tmp_path, PRIVATE).graph) == {
+    assert information_flow(program_from(tmp_path, PRIVATE).graph).private == {
         "extern strike": ["in.text", "out."],
         "flow Answer": ["in.letter", "out.gist"],
         "module Sum": ["in.letter", "out.gist", "out.words"],
     }
+
+
+def test_labels_reach_what_a_private_condition_decides_and_private_rows(tmp_path: Path) -> None:
+    (tmp_path / "tools.py").write_text("def strike(text):\n    return 'struck'\n", encoding="utf-8")
+    program = program_from(
+        tmp_path,
+        """
+edition 1
+
+record Row { text: private str  kind: str }
+
+lm safe { clearance: private }
+
+module Sort(text: private str) -> (kind: str) { lm: safe }
+
+flow Early(ill: private bool) -> (reply: str) {
+  if ill { return (reply="yes") }
+  return (reply="no")
+}
+
+fn shorten(text: str) -> str = py "tools:strike"
+
+flow Look(text: str) -> (kind: str) {
+  out = Sort(text=shorten(text))
+  return (kind=out.kind)
+}
+
+dataset rows: Row = jsonl "rows.jsonl"
+
+metric right(gold: Row, pred: Look.out) -> bool = gold.kind == pred.kind
+
+objective look { flow: Look  data: rows  metric: right }
+""",
+    )
+    private = information_flow(program.graph).private
+    assert private["flow Early"] == ["in.ill", "out.reply"], "the answer tells the condition"
+    assert private["flow Look"] == ["in.text", "out.kind"], "a row that is scored is private"
+    assert private["extern shorten"] == ["in.text", "out."]
 
 
 @pytest.mark.parametrize("form", ["jsonl", "otel", "chrome"])

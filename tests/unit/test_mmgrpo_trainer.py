@@ -188,8 +188,21 @@ def test_an_output_layer_that_does_more_takes_the_long_way(model_folder: Path, t
     torch.testing.assert_close(entropy, same_entropy, atol=1e-10, rtol=1e-10)
 
 
+def check_one_sequence(folder: Path, tolerance: float, dtype: torch.dtype = torch.float64) -> None:
+    """The trainer's log-probabilities of one sample are those of transformers' own attention."""
+    from transformers import AutoModelForCausalLM
+
+    base = BaseModel(folder, CONFIG, dtype=dtype)
+    plain: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
+    sample = make_sample(list(range(10, 25)), [4, 5, 6], 1.0)
+    logprobs_N, _ = base.logprobs(build_trie(unique_sequences([sample]), base.device), None)
+    ids = torch.tensor([*sample.call.prompt_ids, *sample.call.completion_ids])
+    expected = torch.log_softmax(plain(input_ids=ids[None]).logits[0], -1)[14:17].gather(1, ids[15:, None])[:, 0]
+    torch.testing.assert_close(logprobs_N.double(), expected.detach().double(), atol=tolerance, rtol=tolerance)
+
+
 def test_a_sliding_window_hides_what_is_further_away(tmp_path: Path) -> None:
-    from transformers import AutoModelForCausalLM, MistralConfig, MistralForCausalLM
+    from transformers import MistralConfig, MistralForCausalLM
 
     config = MistralConfig(
         vocab_size=384, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
@@ -198,13 +211,24 @@ def test_a_sliding_window_hides_what_is_further_away(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model: Any = MistralForCausalLM(config)
     model.save_pretrained(tmp_path / "model")
-    base = BaseModel(tmp_path / "model", CONFIG, dtype=torch.float64)
-    plain: Any = AutoModelForCausalLM.from_pretrained(tmp_path / "model", dtype=torch.float64)
-    sample = make_sample(list(range(10, 25)), [4, 5, 6], 1.0)
-    logprobs_N, _ = base.logprobs(build_trie(unique_sequences([sample]), base.device), None)
-    ids = torch.tensor([*sample.call.prompt_ids, *sample.call.completion_ids])
-    expected = torch.log_softmax(plain(input_ids=ids[None]).logits[0], -1)[14:17].gather(1, ids[15:, None])[:, 0]
-    torch.testing.assert_close(logprobs_N, expected.detach(), atol=1e-9, rtol=1e-9)
+    check_one_sequence(tmp_path / "model", 1e-9)
+
+
+def test_sinks_take_a_share_of_the_weights(tmp_path: Path) -> None:
+    from transformers import GptOssConfig, GptOssForCausalLM
+
+    config = GptOssConfig(
+        vocab_size=384, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4, head_dim=8,
+        num_key_value_heads=2, sliding_window=5, max_position_embeddings=64, initializer_range=0.2,
+        num_local_experts=4, num_experts_per_tok=2,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model: Any = GptOssForCausalLM(config)
+    for name, parameter in model.named_parameters():
+        if name.endswith("sinks"):
+            torch.nn.init.normal_(parameter, std=2.0)
+    model.save_pretrained(tmp_path / "model")
+    check_one_sequence(tmp_path / "model", 1e-5, torch.float32)  # the products of its experts know no float64
 
 
 def test_one_example_by_hand() -> None:

@@ -163,7 +163,7 @@ async def test_the_search_is_silent(tmp_path: Path, capfd: pytest.CaptureFixture
 async def test_the_checkpoint_is_plain_json_and_goes_on_without_new_calls(tmp_path: Path) -> None:
     first = ScriptedEngine(good_words("Write kind"))
     whole = await run(tmp_path, first)
-    state = json.loads((tmp_path / "study/work/1-prompt/checkpoint.json").read_text("utf-8"))
+    state = json.loads((tmp_path / "study" / "work" / "1-prompt" / "checkpoint.json").read_text("utf-8"))
     assert {"start", "pools", "proposals", "scores"} <= set(state)
     second = ScriptedEngine(good_words("Write kind"))
     again = await run(tmp_path, second)

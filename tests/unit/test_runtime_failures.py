@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from lmgraph.errors import EngineError, EngineUnavailable
+from lmgraph.errors import EngineUnavailable
 from lmgraph.graph.nodes import Choose, GetItem, MakeList, Node
-from lmgraph.graph.types import BOOL, INT, STR, ListType
+from lmgraph.graph.types import BOOL, INT, STR
 from support.graphs import (
+    TEXTS,
     apply,
     call,
     catch,
@@ -18,6 +19,7 @@ from support.graphs import (
     echo,
     either,
     expr,
+    failing,
     flow,
     keys,
     leave,
@@ -32,17 +34,6 @@ from support.graphs import (
     stop,
     when,
 )
-
-TEXTS = ListType(STR)
-
-
-def failing(*texts: str) -> Any:
-    """An engine that fails where `M` is given one of these."""
-
-    def answer(text: str) -> Any:
-        return EngineError(f"no {text}") if text in texts else f"[{text}]"
-
-    return scripted(answer)
 
 
 def hops(limit: int, *nodes: Node, exit_on: Any = False) -> Any:

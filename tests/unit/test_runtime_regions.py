@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from lmgraph.errors import EngineError
 from lmgraph.graph.nodes import MakeList, Node
-from lmgraph.graph.types import BOOL, STR, ListType
+from lmgraph.graph.types import BOOL
 from lmgraph.runtime import RunOptions, Runtime
 from support.graphs import (
+    TEXTS,
     apply,
     call,
     catch,
@@ -19,6 +19,7 @@ from support.graphs import (
     echo,
     either,
     expr,
+    failing,
     flow,
     keys,
     leave,
@@ -33,18 +34,6 @@ from support.graphs import (
     stop,
     when,
 )
-
-TEXTS = ListType(STR)
-
-
-def failing(*texts: str) -> Any:
-    """An engine that fails where `M` is given one of these."""
-
-    def answer(text: str) -> Any:
-        return EngineError(f"no {text}") if text in texts else f"[{text}]"
-
-    return scripted(answer)
-
 
 # -- ids, keys, values -----------------------------------------------------------------------------------------------
 

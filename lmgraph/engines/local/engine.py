@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import weakref
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +23,8 @@ from lmgraph.engines.local.tokenizer import LocalTokenizer
 from lmgraph.engines.local.weights import Precision, Weights, load_weights
 from lmgraph.engines.local.whole_rows import WholeRows, why_not_kept
 from lmgraph.engines.local.worker import Worker
-from lmgraph.errors import ConfigError, ContextOverflow, EngineRejected
+from lmgraph.engines.request_checks import check_request
+from lmgraph.errors import ConfigError
 from lmgraph.runtime.engine import GenerateRequest, Generation
 
 SECONDS_TO_CLOSE_AT_EXIT = 5.0
@@ -183,30 +183,8 @@ class LocalEngine:
 
     def _accept(self, request: GenerateRequest) -> Job:
         """Raises: EngineRejected, ContextOverflow."""
-        prompt_ids = tuple(request.prompt_ids)
+        check_request(request, self._weights.vocabulary_size, self._context_length, self._model_id)
         sampling = request.sampling
-        vocabulary = self._weights.vocabulary_size
-        if not prompt_ids:
-            raise EngineRejected("the prompt is empty.")
-        if min(prompt_ids) < 0 or max(prompt_ids) >= vocabulary:
-            raise EngineRejected(
-                f"the prompt has a token id outside the model's vocabulary of {vocabulary}.",
-                hint="Encode the prompt with this engine's own tokenizer.",
-            )
-        if sampling.max_tokens < 1:
-            raise EngineRejected(f"max_tokens must be 1 or more, got {sampling.max_tokens}.")
-        if not (math.isfinite(sampling.temperature) and sampling.temperature >= 0):
-            raise EngineRejected(f"temperature must be 0 or more, got {sampling.temperature}.")
-        if not 0 < sampling.top_p <= 1:
-            raise EngineRejected(f"top_p must be above 0 and at most 1, got {sampling.top_p}.")
-        if len(prompt_ids) + sampling.max_tokens > self._context_length:
-            raise ContextOverflow(
-                f"the prompt of {len(prompt_ids)} tokens and max_tokens {sampling.max_tokens} do not fit the context "
-                f"of {self._context_length} tokens of {self._model_id}.",
-                hint="Shorten the inputs, use fewer demos, or lower max_tokens.",
-            )
         stop_ids = self._stop_token_ids if sampling.stop_token_ids is None else sampling.stop_token_ids
-        if any(not 0 <= stop < vocabulary for stop in stop_ids):
-            raise EngineRejected(f"a stop token id lies outside the model's vocabulary of {vocabulary}: {stop_ids}.")
         adapter = None if request.adapter is None else self._adapters.get(request.adapter)
-        return Job(prompt_ids, sampling, stop_ids, adapter)
+        return Job(tuple(request.prompt_ids), sampling, stop_ids, adapter)

@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 from lmgraph.engines.http.caller import Caller, Patience
-from lmgraph.engines.http.checks import check_request
 from lmgraph.engines.http.pool import Pool, Server
 from lmgraph.engines.http.problems import Refused, Unreachable
 from lmgraph.engines.http.transport import Transport
 from lmgraph.engines.openai.options import OpenAIOptions
 from lmgraph.engines.openai.text import END, VOCABULARY, TextTokenizer, messages_of
 from lmgraph.engines.openai.wire import final_error, never_passes, read_answer, request_body
+from lmgraph.engines.request_checks import check_request
 from lmgraph.errors import ConfigError, EngineError, EngineRejected
 from lmgraph.runtime.addresses import is_loopback
 from lmgraph.runtime.engine import FinishReason, GenerateRequest, Generation, Usage

@@ -14,11 +14,12 @@ from typing import Any
 
 from lmgraph.engines.home import lmgraph_home
 from lmgraph.engines.http.caller import Caller, Patience
-from lmgraph.engines.http.checks import check_request, positive
+from lmgraph.engines.http.checks import positive
 from lmgraph.engines.http.pool import Pool, Server
 from lmgraph.engines.http.problems import Malformed, Refused, Unreachable
 from lmgraph.engines.http.transport import Transport
 from lmgraph.engines.local.tokenizer import LocalTokenizer
+from lmgraph.engines.request_checks import check_request
 from lmgraph.engines.sglang.adapters import AdapterShelf, PublishedAdapter
 from lmgraph.engines.sglang.handshake import ServerFacts, ask_facts, compare_tokenizers
 from lmgraph.engines.sglang.known import ADMIN_KEY_VARIABLE, API_KEY_VARIABLE, ways_out

@@ -40,10 +40,9 @@ def attend(
     **options: Any,
 ) -> tuple[torch.Tensor, None]:
     """Attention in the form transformers' models call it, for one row whose tokens are the nodes of ``trie``: a tensor
-    of shape [1, K, heads, D] and no weights."""
+    of shape [1, K, heads, D] and no weights. ``s_aux`` are sinks, one for each query head: they take a share of the
+    weights and give nothing."""
     del module, attention_mask, options
-    if s_aux is not None:
-        raise NotImplementedError("attention sinks")
     heads, nodes, size = key_1HKD.shape[1:]
     query_HGKD = query_1QKD.view(heads, -1, nodes, size) * (size**-0.5 if scaling is None else scaling)
     outputs = []
@@ -57,7 +56,11 @@ def attend(
         if softcap is not None:
             scores_HPS = softcap * torch.tanh(scores_HPS / softcap)
         scores_HGQS = scores_HPS.view(heads, -1, queries, len(block.reads_S))
-        weights_HGQS = torch.softmax(scores_HGQS.masked_fill(_hidden(block, sliding_window), -torch.inf), dim=-1)
+        scores_HGQS = scores_HGQS.masked_fill(_hidden(block, sliding_window), -torch.inf)
+        if s_aux is not None:
+            sinks_HGQ1 = s_aux.to(scores_HGQS.dtype).view(heads, -1, 1, 1).expand(-1, -1, queries, 1)
+            scores_HGQS = torch.cat((scores_HGQS, sinks_HGQ1), dim=-1)
+        weights_HGQS = torch.softmax(scores_HGQS, dim=-1)[..., : len(block.reads_S)]
         packed_HPD = weights_HGQS.flatten(1, 2).to(value_HSD.dtype) @ value_HSD
         outputs.append(packed_HPD.view(heads, -1, queries, value_HSD.shape[-1]))
     output_HGKD = torch.cat(outputs, dim=2)
