@@ -13,6 +13,8 @@ The ways take turns, so that a slower moment of the machine meets them all, and 
 counted. Ratios and tokens a second are of the median processor time of the whole process, which leaves out the share
 of the wall time that other processes took; what they do to caches and memory remains in it.
 
+With `--dtype mixed` transformers runs in bfloat16, which reads and multiplies as little.
+
 Floors are the least a decode step can take, by the bytes of the weights and by the operations, at the speeds this
 process measures first: a plain read of memory, and a product of large matrices. They leave the prompt out.
 """
@@ -169,7 +171,7 @@ def main() -> None:
     options = argparse.ArgumentParser(description="The local engine beside transformers' generate.")
     options.add_argument("--model", default="smollm2-135m")
     options.add_argument("--threads", type=int, default=1)
-    options.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    options.add_argument("--dtype", choices=("float32", "bfloat16", "mixed"), default="float32")
     options.add_argument("--repeats", type=int, default=3)
     options.add_argument("--cases", default=",".join(CASES))
     options.add_argument("--json", type=Path, default=ROOT / "bench" / "results" / "engine.json")
@@ -183,7 +185,7 @@ def main() -> None:
         "warm": open_local_engine(chosen.model, **same),
     }
     model: Any = transformers.AutoModelForCausalLM.from_pretrained(
-        engines["lmgraph"].model_folder, dtype=getattr(torch, chosen.dtype)
+        engines["lmgraph"].model_folder, dtype=torch.float32 if chosen.dtype == "float32" else torch.bfloat16
     ).eval()
     machine = floors(model)
     rendered = {demos: asyncio.run(render_prompts(engines["lmgraph"], demos)) for demos in (0, DEMOS)}

@@ -14,7 +14,7 @@ Arms of one program and seed that begin with the same stages share them: the sec
 the first one left. It would have computed the same, for random numbers depend on the seed and the stage only.
 
 A grid file has `programs`, `seeds`, `limit`, `skip` (test rows passed over, by program), and `[[arm]]` tables: `name`,
-`stages`, `options` ("mmgrpo.steps" = 30), and `[options.PROGRAM]` tables with options of all arms of one program.
+`stages`, `options` ("mmgrpo.steps" = 30, "local.dtype" = "mixed"), and `[options.PROGRAM]` tables with options of all arms of one program.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Cell:
     skip: int = 0
     """Test rows passed over before those that are scored."""
     options: dict[str, Any] = field(default_factory=dict)
-    """By `optimizer.option`."""
+    """By `optimizer.option`, and `local.option` for the engine."""
 
     @property
     def file(self) -> Path:
@@ -108,7 +108,7 @@ async def run_cell(cell: Cell) -> dict[str, Any]:
     stages = [StageSpec(name, cell.options_of(name)) for name in cell.stages]
     started = time.perf_counter()
     found: dict[str, Any] = {}
-    async with Runtime() as runtime:
+    async with Runtime(engine_options={"local": cell.options_of("local")}) as runtime:
         models = models_used(program, task, runtime)
         key = study_key(
             program, task, stages, seed=cell.seed, decoding=cell.decoding, models=models, dev_limit=cell.dev_limit
@@ -124,7 +124,8 @@ async def run_cell(cell: Cell) -> dict[str, Any]:
             scores = {}
             for decoding in DECODINGS:
                 # A program is scored once: arms share their start, and a stage may change nothing.
-                known = WORK / "scores" / f"{stage.hash}-{decoding}-{cell.skip}-{cell.limit}.json"
+                engine = "".join(f"-{value}" for value in cell.options_of("local").values())
+                known = WORK / "scores" / f"{stage.hash}-{decoding}-{cell.skip}-{cell.limit}{engine}.json"
                 if not known.exists():
                     result = await evaluate(
                         stage, runtime=runtime, task=task, split="test", limit=cell.limit, decoding=decoding
@@ -154,6 +155,7 @@ def take_shared_stages(cell: Cell, program_hash: str, key: str) -> None:
 
     about = {
         "program": program_hash, "seed": cell.seed, "dev_limit": cell.dev_limit, "decoding": cell.decoding,
+        "engine": cell.options_of("local"),
     }  # fmt: skip
     stages = [[name, cell.options_of(name)] for name in cell.stages]
     mine = cell.work / "study" / "study.json"

@@ -44,6 +44,7 @@ class Dtype(StrEnum):
     AUTO = "auto"
     FLOAT32 = "float32"
     BFLOAT16 = "bfloat16"
+    MIXED = "mixed"
 
 
 ProgramArgument = Annotated[

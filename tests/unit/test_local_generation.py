@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import random
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -21,6 +22,7 @@ from lmgraph.runtime.engine import (
     TrainableEngine,
 )
 from lmgraph.testing import check_engine
+from lmgraph_optimizers.mmgrpo.mixed import round_products
 from support.tiny_model import VOCABULARY_SIZE, make_tiny_model
 
 torch = pytest.importorskip("torch")
@@ -273,6 +275,31 @@ async def test_bfloat16_is_near_float32(model_folder: Path, reference: Any, lean
         gaps = [abs(ours - theirs) for ours, theirs in zip(answer.logprobs, expected, strict=True)]
         assert sum(gaps) / len(gaps) < 0.2
         assert max(gaps) > 1e-4, "it is not float32 by mistake"
+
+
+async def test_mixed_rounds_in_the_products_alone(model_folder: Path, reference: Any) -> None:
+    engine = open_local_engine(str(model_folder), dtype="mixed", threads=1)
+    assert engine.lean
+    assert (engine.weights.dtype, engine.weights.products) == (torch.float32, torch.bfloat16)
+    prompts = make_prompts(3, shared=20)
+    answers = await generate_all(engine, prompts, SAMPLED)
+    await engine.aclose()
+    rounded = copy.deepcopy(reference)
+    round_products(rounded)
+    for prompt, answer in zip(prompts, answers, strict=True):
+        gaps = [
+            max(abs(ours - theirs) for ours, theirs in zip(answer.logprobs, expected, strict=True))
+            for expected in (reference_logprobs(model, prompt, answer.token_ids) for model in (reference, rounded))
+        ]
+        assert 1e-4 < gaps[0] < 0.2, "it is near float32, and not float32 by mistake"
+        assert gaps[1] < gaps[0]
+
+
+async def test_mixed_says_where_it_is_all_in_float32(model_folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    engine = open_local_engine(str(model_folder), dtype="mixed", threads=1, lean=False)
+    await engine.aclose()
+    assert engine.weights.dtype == torch.float32
+    assert "does not take the lean path" in caplog.text
 
 
 def test_auto_is_exact_on_a_cpu_and_native_on_cuda(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -217,7 +217,7 @@ def test_packed_layers_multiply_as_plain_ones(rows: int) -> None:
     with torch.inference_mode():
         expected = torch.cat([module(x) for _, module in modules], dim=1)
         for packed in (True, False):
-            joined = linear.join(0, modules, packed=packed)
+            joined = linear.join(0, modules, torch.float32, packed=packed)
             torch.testing.assert_close(joined(x), expected, atol=1e-5, rtol=1e-5)
             assert joined.sizes == (48, 32, 96)
 

@@ -9,17 +9,20 @@ from typing import Any
 
 import pytest
 import torch
+from peft.utils.save_and_load import load_peft_weights
 
 from lmgraph_optimizers.mmgrpo.base_model import BaseModel
 from lmgraph_optimizers.mmgrpo.batch import TrainingSample, is_forced, weigh
 from lmgraph_optimizers.mmgrpo.config import MmgrpoConfig
 from lmgraph_optimizers.mmgrpo.loss import importance_weights, k3, surrogate
+from lmgraph_optimizers.mmgrpo.mixed import MixedLinear
 from lmgraph_optimizers.mmgrpo.trainer import LoraTrainer
 from lmgraph_optimizers.mmgrpo.trie import build_trie, micro_batches, trie_size, unique_sequences
 from support.tiny_model import make_adapter, make_tiny_model
 from support.training import make_sample, pack_allowed, ragged_samples
 
-CONFIG = MmgrpoConfig(precision="float32", rank=4, alpha=8)
+# The samples' logprobs are made up.
+CONFIG = MmgrpoConfig(precision="float32", rank=4, alpha=8, max_gap=1e9)
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-5}
 
 
@@ -229,6 +232,44 @@ def test_sinks_take_a_share_of_the_weights(tmp_path: Path) -> None:
             torch.nn.init.normal_(parameter, std=2.0)
     model.save_pretrained(tmp_path / "model")
     check_one_sequence(tmp_path / "model", 1e-5, torch.float32)  # the products of its experts know no float64
+
+
+def test_mixed_products_and_their_gradient() -> None:
+    torch.manual_seed(0)
+    plain = torch.nn.Linear(24, 16)
+    with torch.no_grad():
+        plain.weight.copy_(plain.weight.bfloat16())
+    mixed = MixedLinear(plain)
+    x_NI = torch.randn(5, 24, requires_grad=True)
+    same_NI = x_NI.detach().bfloat16().float().requires_grad_()
+    gradient_NO = torch.randn(5, 16).bfloat16().float()
+    found, expected = mixed(x_NI), plain(same_NI)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, expected, atol=0.02, rtol=2**-7)
+    found.backward(gradient_NO)
+    expected.backward(gradient_NO)
+    assert x_NI.grad is not None
+    torch.testing.assert_close(x_NI.grad, same_NI.grad, atol=0.02, rtol=2**-7)
+    assert mixed.weight.grad is None
+
+
+def test_mixed_trains_what_float32_trains(model_folder: Path, tmp_path: Path) -> None:
+    """Base weights are rounded, adapters are not, and the logprobs stay near."""
+    sample = make_sample(list(range(10, 25)), [4, 5, 6], 1.0)
+    logprobs: dict[str, torch.Tensor] = {}
+    for precision in ("float32", "mixed"):
+        base = BaseModel(model_folder, MmgrpoConfig(precision=precision, rank=4, alpha=8))
+        parameters = base.add_adapter("shared", seed=0)
+        assert {parameter.dtype for _, parameter in parameters} == {torch.float32}
+        trie = build_trie(unique_sequences([sample]), base.device)
+        logprobs_N, _ = base.logprobs(trie, "shared")
+        logprobs_N.sum().backward()
+        assert any(parameter.grad is not None and parameter.grad.abs().max() > 0 for _, parameter in parameters)
+        base.save_adapter("shared", tmp_path / precision, "tiny")
+        logprobs[precision] = logprobs_N.detach()
+    assert 0 < (logprobs["mixed"] - logprobs["float32"]).abs().max() < 0.1
+    for name, tensor in load_peft_weights(str(tmp_path / "mixed")).items():
+        assert tensor.dtype == torch.float32, name
 
 
 def test_one_example_by_hand() -> None:

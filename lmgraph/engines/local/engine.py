@@ -36,7 +36,8 @@ class LocalOptions:
     """How a local engine is run."""
 
     dtype: Precision = "auto"
-    """`auto` is float32 on a CPU and bf16 on CUDA where it is native; or one of them by name."""
+    """`auto` is float32 on a CPU and bf16 on CUDA where it is native; or one of them by name. `mixed` multiplies by the
+    base weights in bf16 and computes all else in float32, on the lean path."""
     device: str = "auto"
     """`auto` is CUDA where there is one."""
     threads: int | None = None
@@ -167,6 +168,8 @@ class LocalEngine:
                 max_rows=options.max_batch,
                 max_tokens=options.max_batch_tokens,
             )
+        if options.dtype == "mixed":
+            logger.warning("%s does not take the lean path: all is in float32.", self._model_id)
         if self._weights.model is None:
             self._weights = load_weights(self._folder, options.dtype, options.device, options.threads)
         reason = why_not_kept(self._weights)

@@ -18,7 +18,7 @@ PROBE_TOKENS = 24
 LARGEST_ERROR = 1e-3
 """Of the logits, relative, in fp32; the paths add in different orders."""
 LARGEST_ROUNDED_ERROR = 0.1
-"""The same in bf16, where every layer rounds."""
+"""The same where layers round to bf16."""
 logger = logging.getLogger(__name__)
 
 
@@ -33,11 +33,11 @@ def take_lean(weights: Weights) -> LlamaModel | None:
     ids_N = torch.arange(min(PROBE_TOKENS, weights.vocabulary_size), device=weights.device)
     with torch.inference_mode():
         expected_V = weights.last_logits(ids_N.unsqueeze(0), ids_N.unsqueeze(0), None, None)[0]
-        lean = LlamaModel(weights.model)
+        lean = LlamaModel(weights.model, products=weights.products)
         weights.model = None
         found_V = _logits(lean, ids_N.tolist())
     error = float((found_V - expected_V).norm() / expected_V.norm())
-    limit = LARGEST_ERROR if weights.dtype == torch.float32 else LARGEST_ROUNDED_ERROR
+    limit = LARGEST_ERROR if weights.products == torch.float32 else LARGEST_ROUNDED_ERROR
     if error <= limit:
         return lean
     logger.warning("the lean path differs from transformers on %s by %.1e: not used.", weights.folder.name, error)

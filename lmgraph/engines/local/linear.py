@@ -32,13 +32,18 @@ class Linear:
     weight: torch.Tensor
     """[O, I]; opaque where it is packed."""
     bias_O: torch.Tensor | None
+    dtype: torch.dtype
+    """Of the weight. Inputs of another are rounded to it, and outputs brought back to theirs."""
     packed: bool
 
     def __call__(self, x_NI: torch.Tensor) -> torch.Tensor:
+        rounded_NI = x_NI.to(self.dtype)
         if self.packed:
-            product: torch.Tensor = torch.ops.mkldnn._linear_pointwise(x_NI, self.weight, self.bias_O, "none", [], "")
-            return product
-        return torch.nn.functional.linear(x_NI, self.weight, self.bias_O)
+            product: torch.Tensor = torch.ops.mkldnn._linear_pointwise(
+                rounded_NI, self.weight, self.bias_O, "none", [], ""
+            )
+            return product.to(x_NI.dtype)
+        return torch.nn.functional.linear(rounded_NI, self.weight, self.bias_O).to(x_NI.dtype)
 
     @property
     def memory(self) -> tuple[int, int]:
@@ -48,9 +53,9 @@ class Linear:
         return self.weight.data_ptr(), self.weight.nbytes
 
 
-def join(index: int, modules: Sequence[tuple[str, torch.nn.Linear]], *, packed: bool) -> Linear:
+def join(index: int, modules: Sequence[tuple[str, torch.nn.Linear]], dtype: torch.dtype, *, packed: bool) -> Linear:
     """One layer for ``modules``, which all read the same input. A single dense weight is used as it is."""
-    weights = [module.weight.detach() for _, module in modules]
+    weights = [module.weight.detach().to(dtype) for _, module in modules]
     weight = weights[0] if len(weights) == 1 else torch.cat(weights)
     biases = [module.bias.detach() for _, module in modules if module.bias is not None]
     bias_O: torch.Tensor | None = None
@@ -58,12 +63,14 @@ def join(index: int, modules: Sequence[tuple[str, torch.nn.Linear]], *, packed: 
         bias_O = torch.cat(
             [weight.new_zeros(module.out_features) if module.bias is None else module.bias for _, module in modules]
         ).detach()
+        bias_O = bias_O.to(dtype)
     return Linear(
         index=index,
         names=tuple(name for name, _ in modules),
         sizes=tuple(module.out_features for _, module in modules),
         weight=torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), TYPICAL_ROWS) if packed else weight,
         bias_O=bias_O,
+        dtype=dtype,
         packed=packed,
     )
 

@@ -77,8 +77,11 @@ def why_not_lean(model: Any) -> str | None:
 class LlamaModel:
     """The weights of one model in the form the lean path multiplies by. Used by one thread at a time."""
 
-    def __init__(self, model: Any, *, pack: bool = True) -> None:
-        """Takes the weights of ``model``, for which `why_not_lean` finds no reason; its linear layers end empty."""
+    def __init__(self, model: Any, *, products: torch.dtype | None = None, pack: bool = True) -> None:
+        """Takes the weights of ``model``, for which `why_not_lean` finds no reason; its linear layers end empty.
+
+        ``products``: what all layers but the last one multiply in; None is the dtype of the model.
+        """
         config = model.config
         first = model.model.layers[0].self_attn
         heads: int = config.num_key_value_heads
@@ -95,12 +98,14 @@ class LlamaModel:
         self._eps: float = config.rms_norm_eps
         self._eps_1 = torch.tensor([self._eps], device=self.device)
         self._rotary: Any = model.model.rotary_emb
-        self._packed = pack and can_pack(self.device.type, self.dtype)
+        self._products = products or self.dtype
+        self._packed = pack and all(can_pack(self.device.type, dtype) for dtype in {self.dtype, self._products})
         self._cosines_ND = self._sines_ND = torch.empty(0)
         self._linears: list[Linear] = []
         self._layers = [self._take_layer(f"model.layers.{i}", part) for i, part in enumerate(model.model.layers)]
         self._norm_E: torch.Tensor = model.model.norm.weight.detach()
-        self._head = self._take([("lm_head", model.get_output_embeddings())], keep=True)
+        # Rounded logits would be a coarse measure of the model's own choice.
+        self._head = self._take([("lm_head", model.get_output_embeddings())], self.dtype, keep=True)
 
     @property
     def linears(self) -> tuple[Linear, ...]:
@@ -187,8 +192,10 @@ class LlamaModel:
             key_norm_D=None if key_norm is None else key_norm.weight.detach(),
         )
 
-    def _take(self, modules: list[tuple[str, Any]], *, keep: bool = False) -> Linear:
-        linear = join(len(self._linears), modules, packed=self._packed)
+    def _take(
+        self, modules: list[tuple[str, Any]], dtype: torch.dtype | None = None, *, keep: bool = False
+    ) -> Linear:
+        linear = join(len(self._linears), modules, dtype or self._products, packed=self._packed)
         self._linears.append(linear)
         if not keep:
             for _, module in modules:

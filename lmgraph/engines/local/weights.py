@@ -22,7 +22,7 @@ from transformers.utils import logging as transformers_logging
 from lmgraph.engines.local.attention import register_attention
 from lmgraph.errors import ConfigError, EngineUnavailable
 
-Precision = Literal["auto", "float32", "bfloat16"]
+Precision = Literal["auto", "float32", "bfloat16", "mixed"]
 CONTEXT_SETTINGS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
 """Where configs say how long a sequence may be; recurrent models do not."""
 UNBOUNDED = 1 << 30
@@ -36,6 +36,8 @@ class Weights:
     """The transformers model; typed Any because its forward is. None once the lean path has taken its weights."""
     folder: Path
     dtype: torch.dtype
+    products: torch.dtype
+    """What the lean path's layers multiply in; everything between them is in ``dtype``."""
     device: torch.device
     vocabulary_size: int
     context_length: int
@@ -122,6 +124,7 @@ def load_weights(folder: Path, precision: Precision, device: str, threads: int |
         model=model,
         folder=folder,
         dtype=dtype,
+        products=torch.bfloat16 if precision == "mixed" else dtype,
         device=chosen_device,
         vocabulary_size=int(model.get_output_embeddings().weight.shape[0]),
         context_length=next(
@@ -173,12 +176,12 @@ def choose_dtype(precision: Precision, device: torch.device) -> torch.dtype:
 
     docs/decisions/0002-float32-on-cpu.md has the measurements.
     """
-    if precision == "float32":
+    if precision in ("float32", "mixed"):
         return torch.float32
     if precision == "bfloat16":
         return torch.bfloat16
     if precision != "auto":
-        raise ConfigError(f"`{precision}` is no precision; expected auto, float32 or bfloat16.")
+        raise ConfigError(f"`{precision}` is no precision; expected auto, float32, bfloat16 or mixed.")
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
     return torch.float32

@@ -23,6 +23,7 @@ from lmgraph.errors import OptimizeError
 from lmgraph_optimizers.mmgrpo.attention import register_attention
 from lmgraph_optimizers.mmgrpo.config import MmgrpoConfig
 from lmgraph_optimizers.mmgrpo.logprobs import SampledLogprobs, logprobs_of_logits
+from lmgraph_optimizers.mmgrpo.mixed import round_products
 from lmgraph_optimizers.mmgrpo.trie import TokenTrie
 
 SMALL_MODEL = 500_000_000
@@ -42,6 +43,8 @@ class BaseModel:
             base: Any = AutoModelForCausalLM.from_pretrained(
                 folder, dtype=dtype, attn_implementation=register_attention()
             )
+        if config.precision == "mixed":
+            round_products(base)
         base.config.use_cache = False
         base.requires_grad_(False)
         self._base: Any = base.to(self.device).eval()  # no dropout: the sampler has none

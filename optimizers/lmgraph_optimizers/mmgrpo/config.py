@@ -95,10 +95,18 @@ class MmgrpoConfig(OptimizerConfig):
         description="tis: ratio to the trainer's own policy, tokens weighted by min(pi_old / mu, 2); for engines whose"
         " numerics differ from the trainer's",
     )
+    max_gap: float = Field(
+        default=0.2,
+        gt=0,
+        description="nats a token, on average over a call, that sampler and trainer may differ by; a call that is"
+        " further off does not train",
+    )
     kl: float = Field(default=0.0, ge=0, description="beta of the KL term towards the model without adapter")
     max_grad_norm: float = Field(default=1.0, gt=0, description="each adapter's gradient norm is clipped to this")
-    precision: Literal["auto", "float32", "bfloat16"] = Field(
-        default="auto", description="of matrix products in training; auto is float32 on a CPU, bfloat16 on CUDA"
+    precision: Literal["auto", "float32", "bfloat16", "mixed"] = Field(
+        default="auto",
+        description="of matrix products in training; auto is float32 on a CPU, bfloat16 on CUDA; mixed: bfloat16 by the"
+        " base weights, float32 elsewhere",
     )
     micro_tokens: int = Field(default=2048, ge=1, description="most tokens in one forward pass, which bounds memory")
 
