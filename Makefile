@@ -1,6 +1,6 @@
 # From a bare machine with Python 3.11, pip and make:
 #   make demo    environment, small model, compile, score, optimize, score again
-#   make test    lint and every test, those on the real model included
+#   make test    lint and every test, those on the real model and on a real SGLang server included
 #   make corpus  unpack the texts that programs search, for other tools (programs read the packed files)
 PYTHON ?= python3.11
 MODEL ?= smollm2-135m
@@ -17,11 +17,11 @@ export GOMP_SPINCOUNT := 0
 export TOKENIZERS_PARALLELISM := false
 
 .DELETE_ON_ERROR:
-.PHONY: help venv model demo test lint bench corpus clean
+.PHONY: help venv model demo test test-sglang lint bench corpus clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
-	@echo "also: venv model lint bench clean"
+	@echo "also: venv model lint test-sglang bench clean"
 
 venv: $(INSTALLED) model
 
@@ -46,8 +46,14 @@ lint: $(INSTALLED)
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 
-test: venv lint
-	$(BIN)/python -m pytest $(PYTEST_FLAGS)
+# The run on a server comes first, so that the last line is the whole suite's.
+test: venv lint test-sglang
+	$(BIN)/python -m pytest --ignore-glob='tests/model/test_sglang_*' $(PYTEST_FLAGS)
+
+# A run of its own, since a server beside other tests would starve. The first one makes SGLang's environment, 3 GB in
+# lmgraph's folder; where that cannot be, it says so.
+test-sglang: venv
+	LMGRAPH_TEST_SGLANG=start OMP_NUM_THREADS=1 $(BIN)/python -m pytest -p no:xdist tests/model/test_sglang_*.py
 
 corpus:
 	$(PYTHON) programs/hover/corpus/unpack.py

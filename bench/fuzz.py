@@ -4,7 +4,8 @@
 
 Each program is compiled, and formatted where it parses, in a child process, one at a time. tests/support/mutate.py
 makes them, tests/support/compiler_laws.py says what must hold. A program that breaks a law is made as small as removing
-lines and tokens can make it, printed, and saved under bench/results/fuzz/. Ends with 1 if there was one.
+lines and tokens can make it, printed, and saved under bench/results/fuzz/. Ends with 1 if there was one. Ctrl-C ends it
+with the figures so far, and --first goes on.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import signal
 import sys
 import time
 import traceback
@@ -108,6 +110,7 @@ class Child:
 
 
 def _serve(asked: Connection, parents_end: Connection) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which lets a program be finished
     parents_end.close()  # else it would stay open here, and this process would wait for a parent that is gone
     with suppress(EOFError):
         while True:
@@ -152,9 +155,14 @@ def main() -> None:
     slowest = (0.0, -1)
     faults: dict[str, dict[str, Any]] = {}
     started = reported = time.monotonic()
-    for done, number in enumerate(range(chosen.first, chosen.first + chosen.count), start=1):
+    done = 0
+    stopped = _stops_at_interrupt()
+    for number in range(chosen.first, chosen.first + chosen.count):
+        if stopped():
+            break
         mutant = mutator.mutant(chosen.seed, number)
         verdict = child.judge(mutant.text, mutant.root)
+        done += 1
         outcomes[verdict.outcome] += 1
         codes.update(verdict.codes)
         for kind in set(mutant.kinds):
@@ -172,7 +180,7 @@ def main() -> None:
     report = {
         "seed": chosen.seed,
         "first": chosen.first,
-        "programs": chosen.count,
+        "programs": done,
         "real_programs": len(mutator.programs),
         "outcomes": dict(sorted(outcomes.items())),
         "by_kind_of_change": {kind: dict(sorted(counts.items())) for kind, counts in sorted(by_kind.items())},
@@ -186,6 +194,13 @@ def main() -> None:
     print(f"{len(codes)} codes reported; the slowest program, {slowest[1]}, took {slowest[0]:.2f} s")
     if faults:
         raise SystemExit(f"{len(faults)} faults")
+
+
+def _stops_at_interrupt() -> Callable[[], bool]:
+    """Whether Ctrl-C was pressed: the program under way is finished, and what was found is written."""
+    pressed: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, frame: pressed.append(number))
+    return lambda: bool(pressed)
 
 
 def _report(

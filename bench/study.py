@@ -14,7 +14,8 @@ Arms of one program and seed that begin with the same stages share them: the sec
 the first one left. It would have computed the same, for random numbers depend on the seed and the stage only.
 
 A grid file has `programs`, `seeds`, `limit`, `skip` (test rows passed over, by program), and `[[arm]]` tables: `name`,
-`stages`, `options` ("mmgrpo.steps" = 30, "local.dtype" = "mixed"), and `[options.PROGRAM]` tables with options of all arms of one program.
+`stages`, `options` ("mmgrpo.steps" = 30, "local.dtype" = "mixed"), a `[defaults]` table with options of all arms, and
+`[options.PROGRAM]` tables with options of all arms of one program.
 """
 
 from __future__ import annotations
@@ -162,6 +163,7 @@ def take_shared_stages(cell: Cell, program_hash: str, key: str) -> None:
     if mine.exists():
         return
     best: list[Any] = []
+    donor = mine
     for path in sorted(WORK.glob("*/about.json")):
         other = json.loads(path.read_text())
         theirs = path.parent / "study" / "study.json"
@@ -171,12 +173,17 @@ def take_shared_stages(cell: Cell, program_hash: str, key: str) -> None:
         pairs = zip(stages, other["stages"], records[1:], strict=False)
         same = len(list(takewhile(lambda pair: pair[0] == pair[1], pairs)))
         if len(records[: same + 1]) > len(best):
-            best = records[: same + 1]
+            best, donor = records[: same + 1], theirs
     write_json(cell.work / "about.json", {**about, "stages": stages})
     if best:
         for part in ("stages", "work", "adapters"):
             (mine.parent / part).mkdir(parents=True, exist_ok=True)
-        write_json(mine, {"format": FORMAT, "key": key, "stages": best, "spent": {}, "finished": False})
+        spent = {unit: sum(record.get(unit, 0) for record in best) for unit in ("calls", "tokens", "seconds", "usd")}
+        shared = {"start", *(f"{number}-{name}" for number, (name, _) in enumerate(stages[: len(best) - 1], 1))}
+        events = (donor.parent / "events.jsonl").read_text("utf-8").splitlines(keepends=True)
+        kept = (line for line in events if json.loads(line)["stage"] in shared)
+        (mine.parent / "events.jsonl").write_text("".join(kept), encoding="utf-8")
+        write_json(mine, {"format": FORMAT, "key": key, "stages": best, "spent": spent, "finished": False})
 
 
 def write_json(path: Path, data: Any) -> None:
@@ -219,8 +226,9 @@ def table(cells: list[dict[str, Any]]) -> str:
 
 def _table(cells: list[dict[str, Any]], stages: tuple[str, ...]) -> str:
     lines = [
-        f"| program | arm | seed | decoding | {' | '.join(stages)} | last step adds | rows | minutes |",
-        "|" + " --- |" * (7 + len(stages)),
+        f"| program | arm | seed | decoding | {' | '.join(stages)} | last step adds"
+        " | rows | calls | tokens | minutes |",
+        "|" + " --- |" * (9 + len(stages)),
     ]
     for program, arm in sorted({(cell["program"], cell["arm"]) for cell in cells}):
         mine = [cell for cell in cells if (cell["program"], cell["arm"]) == (program, arm)]
@@ -235,14 +243,19 @@ def _table(cells: list[dict[str, Any]], stages: tuple[str, ...]) -> str:
                 minutes = cell["optimize_seconds"] / 60
                 lines.append(
                     f"| {program} | {arm} | {cell['seed']} | {decoding} | {texts} | {gain:+.3f} | {tests[0]['rows']} |"
-                    f" {minutes:.1f} |"
+                    f" {total(cell, 'calls'):,} | {total(cell, 'tokens'):,} | {minutes:.1f} |"
                 )
             means = " | ".join(f"**{over_seeds(values)}**" for values in scores.values())
             gains = [last - before for before, last in zip(scores[stages[-2]], scores[stages[-1]], strict=True)]
             lines.append(
-                f"| {program} | {arm} | mean of {len(mine)} | {decoding} | {means} | {over_seeds(gains)} | | |"
+                f"| {program} | {arm} | mean of {len(mine)} | {decoding} | {means} | {over_seeds(gains)} | | | | |"
             )
     return "\n".join(lines)
+
+
+def total(cell: dict[str, Any], unit: str) -> int:
+    """Of all stages, the scoring of their dev rows included; that of the test rows is not."""
+    return sum(stage[unit] for stage in cell["stages"].values())
 
 
 def over_seeds(values: list[float]) -> str:
@@ -277,7 +290,8 @@ def plan(options: argparse.Namespace) -> list[Cell]:
                 stages = tuple(arm["stages"])
                 name = arm.get("name") or default_arm(stages)
                 skipped = skip.get(program, options.skip)
-                options_given = {**grid.get("options", {}).get(program, {}), **arm.get("options", {})}
+                of_program = grid.get("options", {}).get(program, {})
+                options_given = {**grid.get("defaults", {}), **of_program, **arm.get("options", {})}
                 cells.append(Cell(program, name, stages, seed, limit, dev_limit, skipped, options_given))
     return cells
 

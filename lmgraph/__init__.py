@@ -90,17 +90,22 @@ def compile_file(path: str | Path) -> Program:
     return Program.default(compile_path(path).require(), path.parent)
 
 
-def load(path: str | Path) -> Program:
+def load(path: str | Path, *, params: str | Path | None = None) -> Program:
     """A program from an artifact folder, which needs neither parser nor compiler, or from a `.lmg` file.
 
-    Raises: ArtifactError where the folder is no artifact, or one that cannot be trusted; for a file as `compile_file`.
+    With ``params``, an artifact folder, it gets what that artifact has learned: all of it, or none.
+    Raises: ArtifactError where a folder is no artifact, or one that cannot be trusted; GraphMismatch where what was
+    learned does not fit the program; for a file as `compile_file`.
     """
-    path = Path(path)
-    if not path.is_dir():
-        return compile_file(path)
     from lmgraph.program import artifact
 
-    return artifact.load(path)
+    path = Path(path)
+    program = artifact.load(path) if path.is_dir() else compile_file(path)
+    if params is None:
+        return program
+    from lmgraph.program.rebind import rebind
+
+    return program.with_params(rebind(artifact.load(Path(params)), program.graph).require())
 
 
 def sync(work: Coroutine[Any, Any, _Result]) -> _Result:

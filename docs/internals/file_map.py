@@ -16,7 +16,19 @@ ROOT = Path(__file__).parents[2]
 PAGE = Path(__file__).with_name("architecture.md")
 START, END = "<!-- files: start -->\n", "<!-- files: end -->\n"
 FOLDERS = ("lmgraph", "optimizers/lmgraph_optimizers", "grammar/lmgraph_grammar")
-FLOORS = ("cli", "optimize", "evaluate", "engines", "runtime", "compiler", "program", "syntax", "graph", "source")
+FLOORS = (
+    "cli",
+    "optimize",
+    "evaluate",
+    "engines",
+    "runtime",
+    "compiler",
+    "passes",
+    "program",
+    "syntax",
+    "graph",
+    "source",
+)
 """Order of the packages of `lmgraph/`, top floor first."""
 
 

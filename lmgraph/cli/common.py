@@ -25,10 +25,12 @@ if TYPE_CHECKING:  # these would be imported at every start
     from lmgraph.runtime.service import Runtime
 
 SETTINGS_FILE = "lmgraph.toml"
-SETTINGS = ("program", "engine", "model", "lm", "options")
+SETTINGS = ("program", "engine", "model", "lm", "options", "lints", "passes")
 TABLES = {
     "lm": 'a table of texts: [lm] name = "engine:model"',
+    "lints": 'a table of levels: [lints] unused_value = "off"',
     "options": "a table for each engine: [options.sglang] deadline_seconds = 60",
+    "passes": 'a table of texts: [passes] hoist = "off"',
 }
 DEFAULT_TRACE = Path(".lmgraph") / "traces.db"
 DEFAULT_CACHE = Path(".lmgraph") / "cache"
@@ -103,6 +105,7 @@ class Settings:
     lms: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """By the engine's kind."""
+    passes_off: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +130,7 @@ def read_settings(folder: Path | None = None) -> Settings:
     for name, value in data.items():
         if name not in SETTINGS:
             raise ConfigError(f"{path} has the unknown key `{name}`.", hint=f"it may have: {', '.join(SETTINGS)}")
-        inside = {"lm": str, "options": dict}.get(name)
+        inside = {"lm": str, "options": dict, "lints": str, "passes": str}.get(name)
         fits = isinstance(value, str) if inside is None else isinstance(value, dict)
         if not fits or (inside is not None and not all(isinstance(one, inside) for one in value.values())):
             raise ConfigError(
@@ -141,7 +144,21 @@ def read_settings(folder: Path | None = None) -> Settings:
         data.get("model"),
         data.get("lm", {}),
         data.get("options", {}),
+        _passes_off(path, data.get("passes", {})),
     )
+
+
+def _passes_off(path: Path, passes: Mapping[str, str]) -> tuple[str, ...]:
+    for name, value in passes.items():
+        if value not in ("on", "off"):
+            raise ConfigError(f'{path}: the pass `{name}` is "{value}".', hint='it may be "on" or "off"')
+    return tuple(name for name, value in passes.items() if value == "off")
+
+
+def settings_of(path: Path) -> Settings:
+    """The settings beside the program, or of the current folder where it has none. Raises: ConfigError."""
+    beside = read_settings(path.parent) if not path.is_dir() else Settings()
+    return beside if beside.file else read_settings()
 
 
 def find_program(path: Path | None) -> Path:
@@ -155,12 +172,13 @@ def find_program(path: Path | None) -> Path:
     return settings.program
 
 
-def load_program(path: Path | None) -> Program:
-    """The program of a `.lmg` file or of an artifact folder.
+def load_program(path: Path | None, learned: Path | None = None) -> Program:
+    """The program of a `.lmg` file or of an artifact folder, with what the artifact ``learned`` has learned.
 
-    Raises: ConfigError, CompileError, ArtifactError, each saying what is wrong with ``path``.
+    Raises: ConfigError, CompileError, ArtifactError, each saying what is wrong with ``path`` or ``learned``.
     """
     path = find_program(path)
+    from lmgraph.cli.learned import load_learned, load_stored
     from lmgraph.program import artifact
     from lmgraph.program.program import Program
 
@@ -168,14 +186,17 @@ def load_program(path: Path | None) -> Program:
         programs = sorted(path.glob("*.lmg"))
         if programs and not artifact.is_artifact(path):
             raise ConfigError(f"{path} is a folder and no artifact.", hint=f"did you mean {programs[0]}?")
-        return artifact.load(path)
+        return load_stored(path, learned)
     if path.name == artifact.MANIFEST and path.is_file():
         raise ConfigError(f"{path} is a file inside an artifact.", hint=f"give its folder: {path.parent}")
     if path.suffix != ".lmg" and path.is_file():
         raise ConfigError(f"{path} is neither a .lmg file nor an artifact folder.", hint="give one of them")
     from lmgraph.compiler.compile import compile_path
 
-    return Program.default(compile_path(path).require(), path.parent)
+    compilation = compile_path(path)
+    if learned is not None:
+        return load_learned(compilation, path.parent, learned)
+    return Program.default(compilation.require(), path.parent)
 
 
 def program_title(path: Path, program: Program) -> str:
@@ -199,8 +220,7 @@ def make_runtime(
     from lmgraph.runtime.bind import Binding
     from lmgraph.runtime.service import Runtime
 
-    beside = read_settings(path.parent) if not path.is_dir() else Settings()
-    settings = beside if beside.file else read_settings()
+    settings = settings_of(path)
     lms, everything = bind(program, settings, flags, os.environ)
     options = dict(settings.options)
     if flags.dtype is not None:
@@ -212,6 +232,7 @@ def make_runtime(
         engine_options=options,
         store=trace,
         cache=DEFAULT_CACHE if cache else None,
+        passes_off=settings.passes_off,
     )
 
 

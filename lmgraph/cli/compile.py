@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lmgraph.cli.common import settings_of
+from lmgraph.cli.learned import print_notes
+
 if TYPE_CHECKING:
     from lmgraph.compiler.compile import Compilation
     from lmgraph.graph.graph import Graph
-    from lmgraph.program.program import Program
+    from lmgraph.program.rebind import Rebound
 
 
 class Emit(StrEnum):
@@ -46,45 +51,72 @@ def compile_command(
     explain: Annotated[
         bool,
         typer.Option(
-            "--explain", help="Print what is released, who sees private values, and what a run takes at most."
+            "--explain",
+            help="Print what is released, who sees private values, what passes save, and what a run takes at most.",
         ),
     ] = False,
+    optimized: Annotated[
+        bool,
+        typer.Option("--optimized", help="Print the graph as it runs, after the passes; artifacts hold it without."),
+    ] = False,
+    passes_off: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--no-pass", help="Leave a pass out of what is printed; may be given several times.", metavar="NAME"
+        ),
+    ] = None,
     format: FormatOption = DiagnosticFormat.text,
 ) -> None:
     """Compile a program and print its graph, or write it as an artifact."""
     from lmgraph.compiler.compile import compile_path
 
-    compilation = compile_path(file)
-    print_diagnostics(compilation, format, to_stderr=True)
-    if compilation.graph is None:
-        raise typer.Exit(1)
     if learned is not None and output is None:
         raise typer.BadParameter("it needs -o FOLDER, where the artifact is written", param_hint="--params")
+    off = (*settings_of(file).passes_off, *(passes_off or ()))
+    if off:
+        from lmgraph.passes import check_names
+
+        check_names(off)
+    compilation = compile_path(file)
+    rebound = None if learned is None or compilation.graph is None else _rebound(compilation.graph, learned)
+    if rebound is not None:
+        from lmgraph.compiler.learned import learned_diagnostics
+
+        found = (*compilation.diagnostics, *learned_diagnostics(rebound, compilation))
+        compilation = replace(compilation, diagnostics=found)
+    print_diagnostics(compilation, format, to_stderr=True)
+    if compilation.graph is None or (rebound is not None and rebound.params is None):
+        raise typer.Exit(1)
+    if rebound is not None and format is DiagnosticFormat.text:
+        print_notes(rebound)
     if output is not None:
         from lmgraph.program.artifact import save
+        from lmgraph.program.program import Program
 
-        print(save(_program(compilation.graph, file.parent, learned), output))
+        program = Program.default(compilation.graph, file.parent)
+        if rebound is not None:
+            program = program.with_params(rebound.require())
+        print(save(program, output))
     if explain:
         from lmgraph.cli.explained import explained
 
-        sys.stdout.write(explained(compilation))
+        sys.stdout.write(explained(compilation, off))
     if emit is not None or (output is None and not explain):
-        sys.stdout.write(emitted(compilation.graph, emit or Emit.json))
+        graph = _after_passes(compilation.graph, off) if optimized else compilation.graph
+        sys.stdout.write(emitted(graph, emit or Emit.json))
 
 
-def _program(graph: Graph, root: Path, learned: Path | None) -> Program:
-    """The program as written, or with the learned parameters of an artifact; what changed on the way is told."""
+def _after_passes(graph: Graph, off: Sequence[str]) -> Graph:
+    from lmgraph.passes import optimized
+
+    return optimized(graph, off)
+
+
+def _rebound(graph: Graph, learned: Path) -> Rebound:
     from lmgraph.program.artifact import load
-    from lmgraph.program.program import Program
     from lmgraph.program.rebind import rebind
 
-    program = Program.default(graph, root)
-    if learned is None:
-        return program
-    rebound = rebind(load(learned), graph)
-    for note in rebound.notes:
-        print(f"note: {note}", file=sys.stderr)
-    return program.with_params(rebound.params)
+    return rebind(load(learned), graph)
 
 
 def emitted(graph: Graph, emit: Emit) -> str:

@@ -14,6 +14,15 @@ if TYPE_CHECKING:  # these would be imported by `lmgraph diff --help`
     from lmgraph.optimize.difference import Difference, ModuleDifference
     from lmgraph.program.params import AdapterRef, Demo
 
+LEARNED_FOR = {
+    "interface": "inputs and outputs",
+    "behaviour": "what the author says",
+    "lm": "model or clearance",
+    "graph": "place in the flow",
+    "data": "rows",
+}
+"""What each fingerprint is of."""
+
 
 def diff_command(
     first: Annotated[Path, typer.Argument(help="An artifact folder, or a .lmg file.", metavar="A")],
@@ -42,7 +51,7 @@ def _text(found: Difference, first: str, second: str) -> str:
 
 
 def _module(module: ModuleDifference) -> list[str]:
-    lines = ["  inputs or outputs differ"] if module.interface else []
+    lines = [f"  {change}" for change in module.fields]
     if module.instruction is not None:
         lines += ["  instruction:", *(f"    {line}" for line in module.instruction.splitlines())]
     for name, (before, after) in module.descriptions.items():
@@ -53,8 +62,13 @@ def _module(module: ModuleDifference) -> list[str]:
         lines += [f"    + {_demo(demo)}" for demo in module.demos_added]
     if module.demos_moved:
         lines.append("  demos: the same in another order")
+    for name, pair in module.settings.items():
+        lines.append(f"  {name}: " + " -> ".join("the author's" if value is None else str(value) for value in pair))
     if module.adapters is not None:
         lines.append("  adapter: " + " -> ".join(_adapter(ref) for ref in module.adapters))
+    if module.fingerprints:
+        told = [f"{name} ({LEARNED_FOR[name]})" for name in module.fingerprints]
+        lines.append(f"  learned for another {', '.join(told)}")
     return lines
 
 

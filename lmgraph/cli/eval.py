@@ -10,6 +10,7 @@ import typer
 
 from lmgraph.cli import common
 from lmgraph.cli.interrupt import run_async
+from lmgraph.cli.learned import ParamsOption
 from lmgraph.cli.progress import Progress
 from lmgraph.errors import ConfigError
 
@@ -40,6 +41,7 @@ def eval_command(
         Path | None, typer.Option("--output", "-o", help="Write what --json prints to this file.", metavar="FILE")
     ] = None,
     allow_effects: common.AllowEffectsOption = False,
+    learned: ParamsOption = None,
     engine: common.EngineOption = None,
     model: common.ModelOption = None,
     lm: common.LmOption = None,
@@ -55,7 +57,7 @@ def eval_command(
 ) -> None:
     """Score a program on a split of its objective's data."""
     path = common.find_program(program)
-    loaded = common.load_program(path)
+    loaded = common.load_program(path, learned)
 
     from lmgraph.evaluate.evaluate import evaluate
     from lmgraph.evaluate.task import make_task

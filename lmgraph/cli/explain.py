@@ -12,11 +12,14 @@ from lmgraph.errors import ConfigError
 
 
 def explain_command(
-    code: Annotated[str | None, typer.Argument(help="A code, such as E0302; none lists all of them.")] = None,
+    code: Annotated[
+        str | None, typer.Argument(help="A code, such as E0302, or a lint's name; none lists all of them.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Say what a diagnostic's code means and how to mend the problem."""
     from lmgraph.source.codes import CODES
+    from lmgraph.source.lint_levels import LINTS
     from lmgraph.source.suggest import suggest
 
     if code is None:
@@ -25,9 +28,9 @@ def explain_command(
         else:
             common.print_text("\n".join(f"{name}  {info.title}" for name, info in sorted(CODES.items())))
         return
-    info = CODES.get(code.upper())
+    info = CODES.get(LINTS.get(code.lower(), code.upper()))
     if info is None:
-        near = suggest(code.upper(), CODES)
+        near = suggest(code.upper(), CODES) or suggest(code.lower(), LINTS)
         raise ConfigError(
             f"There is no diagnostic code `{code}`.{f' Did you mean {near[0]}?' if near else ''}",
             hint="`lmgraph explain` lists all codes",
@@ -35,7 +38,10 @@ def explain_command(
     if as_json:
         common.print_json(asdict(info))
         return
-    parts = [f"{info.code}: {info.title}", info.explanation, "For example:", _indented(info.example)]
+    level = [f'A lint; in lmgraph.toml: [lints] {info.name} = "off", "warning" or "error".'] if info.name else []
+    parts = [f"{info.code}: {info.title}", info.explanation, *level, "For example:", _indented(info.example)]
+    if info.learned is not None:
+        parts += ["with parameters that were learned on:", _indented(info.learned)]
     for name, text in info.files:
         if text.strip():
             parts += [f"with {name} beside it:", _indented(text)]

@@ -1,15 +1,17 @@
-"""What `lmgraph compile --explain` prints: releases, who sees private values, and what a run takes at most."""
+"""What `lmgraph compile --explain` prints: releases, who sees private values, passes, and what a run takes at most."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from lmgraph.cli.explained_passes import passes_text, prompts_text
 from lmgraph.cli.plan import figures_text
 from lmgraph.compiler.bounds import ProgramBounds
 from lmgraph.graph.expression_text import short_name
 from lmgraph.graph.labels_program import InformationFlow, information_flow
 from lmgraph.graph.nodes import ValueId
+from lmgraph.passes import optimized
 
 if TYPE_CHECKING:
     from lmgraph.compiler.compile import Compilation
@@ -23,11 +25,15 @@ EVERYWHERE = (
 """Channels of every program that has private values."""
 
 
-def explained(compilation: Compilation) -> str:
-    """Everything that compiling found out about a program without errors."""
+def explained(compilation: Compilation, passes_off: Collection[str] = ()) -> str:
+    """Everything that compiling found out about a program without errors.
+
+    Information flow is that of the program as it is written, bounds are those of what runs.
+    """
     graph = compilation.require()
     places = _Places(compilation.spans, compilation.sources)
-    return "\n".join([*_information_flow(graph, information_flow(graph), places), *_bounds(graph)]) + "\n"
+    lines = [*_information_flow(graph, information_flow(graph), places), *passes_text(graph, passes_off)]
+    return "\n".join([*lines, *prompts_text(graph), *_bounds(optimized(graph, passes_off))]) + "\n"
 
 
 def _bounds(graph: Graph) -> Iterator[str]:

@@ -93,12 +93,15 @@ def _format_file(path: Path, check: bool) -> bool:
     if data == path.read_bytes():
         return False
     if not check:
-        _replace(path, data)
+        replace_file(path, data)
     return True
 
 
-def _replace(path: Path, data: bytes) -> None:
-    """Write beside the file and move over it, so that the file is whole at every moment. A link stays a link."""
+def replace_file(path: Path, data: bytes) -> None:
+    """Write beside the file and move over it, so that the file is whole at every moment. A link stays a link.
+
+    Raises: ConfigError.
+    """
     target = path.resolve()
     temporary: str | None = None
     try:
@@ -114,7 +117,7 @@ def _replace(path: Path, data: bytes) -> None:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
         raise ConfigError(
-            f"{path}: the formatted text cannot be written: {error.strerror or error}; the file is as it was",
+            f"{path}: the new text cannot be written: {error.strerror or error}; the file is as it was",
             hint="check the permissions of the file's folder and the room on its disk",
         ) from None
 

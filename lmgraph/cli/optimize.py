@@ -15,6 +15,7 @@ from lmgraph.cli import common
 from lmgraph.cli.flags import FREE_FLAGS, split_arguments
 from lmgraph.cli.installed import describe_optimizers, installed_optimizers, stage_options
 from lmgraph.cli.interrupt import run_async
+from lmgraph.cli.learned import ParamsOption
 from lmgraph.cli.optimize_result import result_data, result_text
 from lmgraph.cli.progress import Progress
 from lmgraph.cli.stages import parse_stages
@@ -64,8 +65,8 @@ def optimize_command(
         str | None,
         typer.Option(
             "--budget",
-            help="A hard stop: calls, tokens, seconds, minutes, hours.",
-            metavar="calls=N,minutes=N",
+            help="A hard stop over all stages: calls, tokens, seconds, minutes, hours, usd.",
+            metavar="calls=N,minutes=N,usd=N",
         ),
     ] = None,
     objective: Annotated[str | None, typer.Option("--objective", help="Which of several objectives.")] = None,
@@ -90,9 +91,14 @@ def optimize_command(
         Path | None,
         typer.Option("--study", help=f"Folder that keeps the work under way (default {STUDIES}/NAME-STAGES)."),
     ] = None,
+    log: Annotated[
+        list[str] | None,
+        typer.Option("--log", help="Figures to mlflow[:URI] or tensorboard[:FOLDER] as well; repeat.", metavar="PLACE"),
+    ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew where a run was interrupted.")] = False,
     listing: Annotated[bool, typer.Option("--list", help="List the installed optimizers and their options.")] = False,
     allow_effects: common.AllowEffectsOption = False,
+    learned: ParamsOption = None,
     engine: common.EngineOption = None,
     model: common.ModelOption = None,
     lm: common.LmOption = None,
@@ -120,6 +126,7 @@ def optimize_command(
 
     from lmgraph.evaluate.task import make_task
     from lmgraph.optimize.compose import StageSpec, check_output, optimize
+    from lmgraph.optimize.loggers import open_loggers
     from lmgraph.optimize.registry import make_optimizer
     from lmgraph.optimize.seeds import optimize_seeds
     from lmgraph.runtime.limits import Budget
@@ -128,7 +135,7 @@ def optimize_command(
     for name in dict.fromkeys(names):
         make_optimizer(name, options[name])  # a mistake in an option shows before anything is loaded
     path = common.find_program(Path(free.positional[0]) if free.positional else None)
-    program = common.load_program(path)
+    program = common.load_program(path, learned)
     task = make_task(program, objective)
     title = common.program_title(path, program)
     folder = study or STUDIES / f"{title}-{_short(names)}"
@@ -140,6 +147,8 @@ def optimize_command(
     async def one(number: int, progress: Progress) -> OptimizeRun:
         """The run of one seed; of several, each has a study and an artifact of its own."""
         suffix = f"-seed-{number}" if seeds > 1 else ""
+        shown = _Status(progress, f"seed {number}, " if seeds > 1 else "").show
+        loggers = open_loggers(log, folder.name + suffix, progress.line) if log else None
         return await optimize(
             program,
             [StageSpec(name, options[name]) for name in names],
@@ -156,7 +165,8 @@ def optimize_command(
             score_test=score_test,
             reuse=seeds > 1,
             command=command,
-            status=_Status(progress, f"seed {number}, " if seeds > 1 else "").show,
+            status=shown,
+            loggers=loggers,
         )
 
     async def work() -> OptimizeRun | SeedsRun:

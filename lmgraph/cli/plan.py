@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
@@ -26,26 +26,29 @@ def plan_command(
     from lmgraph.evaluate.task import make_task
 
     program = common.load_program(path)
-    result = plan(program, make_task(program, objective, data=data))
+    task = make_task(program, objective, data=data)
+    result = plan(program, task, common.settings_of(common.find_program(path)).passes_off)
     if as_json:
         common.print_json(result)
     else:
         common.print_text("\n".join(_lines(result)))
 
 
-def plan(program: Program, task: Task) -> dict[str, Any]:
-    """JSON-ready."""
+def plan(program: Program, task: Task, passes_off: Collection[str] = ()) -> dict[str, Any]:
+    """JSON-ready. Bounds are those of the graph that runs, after the passes."""
     from lmgraph.compiler.bounds import NOTHING, ProgramBounds
-    from lmgraph.graph.labels_program import KNOBS
+    from lmgraph.graph.graph import Knob
+    from lmgraph.optimize.affordable import a_row
+    from lmgraph.passes import optimized
 
     graph, spec = program.graph, task.objective
-    bounds = ProgramBounds(graph)
+    bounds = ProgramBounds(optimized(graph, passes_off))
     modules = [
         {
             "module": name,
             "lm": graph.module(name).lm,
             "clearance": graph.lm(graph.module(name).lm).clearance,
-            "may_change": [knob for knob in KNOBS if task.allows(program, name, knob)],
+            "may_change": [knob for knob in get_args(Knob) if task.allows(program, name, knob)],
         }
         for name in graph.modules_of(spec.flow)
     ]
@@ -66,6 +69,7 @@ def plan(program: Program, task: Task) -> dict[str, Any]:
         ],
         "python": [{"name": one.name, "kind": one.kind} for one in externs],
         "acts": [one.name for one in externs if one.kind == "tool"],
+        "a_row_at_least": {"calls": a_row(program, task, passes_off)},
         "a_row_at_most": _figures(bounds.flow(spec.flow), spec.flow),
         "judging_a_row_at_most": _figures(judging, None),
     }
@@ -111,6 +115,9 @@ def _lines(result: dict[str, Any]) -> Iterator[str]:
     for python in result["python"]:
         acts = ", which may act: needs --allow-effects" if python["kind"] == "tool" else ""
         yield f"calls {python['kind']} {python['name']}{acts}"
+    least = result["a_row_at_least"]["calls"]
+    dev = result["rows"].get("dev", 0)
+    yield f"a row at least: {common.count(least, 'call')} of models, so scoring dev once: {least * dev:,}"
     yield f"a row at most: {_told(result['a_row_at_most'])}"
     if result["judges"]:
         yield f"judging it at most: {_told(result['judging_a_row_at_most'])}"

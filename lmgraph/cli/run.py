@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import stat
 import sys
-from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +16,7 @@ import typer
 from lmgraph.cli import common
 from lmgraph.cli.flags import FREE_FLAGS, read_inputs, split_arguments
 from lmgraph.cli.interrupt import run_async
+from lmgraph.cli.learned import ParamsOption
 from lmgraph.errors import ConfigError
 
 if TYPE_CHECKING:  # these would be imported by `lmgraph run --help`
@@ -46,6 +46,7 @@ def run_command(
     decoding: common.DecodingOption = common.DecodingChoice.CONSTRAINED,
     temperature: Annotated[float | None, typer.Option("--temperature", min=0.0, help="For every call.")] = None,
     seed: common.SeedOption = 0,
+    learned: ParamsOption = None,
     engine: common.EngineOption = None,
     model: common.ModelOption = None,
     lm: common.LmOption = None,
@@ -53,6 +54,10 @@ def run_command(
     trace: common.TraceOption = common.DEFAULT_TRACE,
     no_trace: common.NoTraceOption = False,
     cache: common.CacheOption = False,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Of many lines, take those that were run before from the trace."),
+    ] = False,
     as_json: common.JsonFlag = False,
 ) -> None:
     """Run a flow. Inputs are flags named after the flow's inputs: lmgraph run program.lmg --question "..." """
@@ -63,7 +68,7 @@ def run_command(
             f"There is more than one program: {', '.join(positional)}.", hint="inputs are flags: --name VALUE"
         )
     path = common.find_program(Path(positional[0]) if positional else None)
-    program = common.load_program(path)
+    program = common.load_program(path, learned)
     flow = program.flow_name(flow)
     from_stdin = "-" in free.positional
     if (free.flags or inputs is not None) and from_stdin:
@@ -74,6 +79,10 @@ def run_command(
     rows, many = _from_stdin() if from_stdin else ([_object(inputs or "{}", "--input")], False)
     if not from_stdin:
         rows[0] |= read_inputs(free.flags, fields, flow)
+
+    if resume and (no_trace or not many):
+        what = "reads the trace, and --no-trace keeps none" if no_trace else "is for many lines on standard input"
+        raise ConfigError(f"--resume {what}.", hint="leave out --resume")
 
     from lmgraph.runtime.service import RunOptions
 
@@ -86,7 +95,7 @@ def run_command(
     )
     options = RunOptions(decoding.value, temperature, seed)
     store = None if no_trace else trace
-    failed = run_async(_run(runtime, program, rows, flow, options, store, lines=many, as_json=as_json))
+    failed = run_async(_run(runtime, program, rows, flow, options, store, lines=many, resume=resume, as_json=as_json))
     if failed:
         raise typer.Exit(1)
 
@@ -100,30 +109,28 @@ async def _run(
     store: Path | None,
     *,
     lines: bool,
+    resume: bool,
     as_json: bool,
 ) -> int:
     """Run every row and print each result in its turn. Returns how many failed."""
     failed = 0
     async with runtime:
-        running: deque[asyncio.Task[Trace]] = deque()
-        waiting = iter(rows)
-        try:
-            while True:
-                while len(running) < AT_ONCE and (row := next(waiting, None)) is not None:
-                    running.append(asyncio.create_task(runtime.run(program, row, flow=flow, options=options)))
-                if not running:
-                    return failed
-                trace = await running[0]
-                running.popleft()
+        results = runtime.map(program, rows, flow=flow, options=options, concurrency=AT_ONCE, resume=resume)
+        async with aclosing(results if lines else _one(runtime, program, rows[0], flow, options)) as traces:
+            async for trace in traces:
                 failed += trace.failure is not None
                 if lines or as_json:
                     common.print_json(_data(trace, store), line=lines)
                 if not lines:
                     _show(trace, store, outputs=not as_json)
-        finally:
-            for task in running:
-                task.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
+    return failed
+
+
+async def _one(
+    runtime: Runtime, program: Program, row: Mapping[str, Any], flow: str, options: RunOptions
+) -> AsyncGenerator[Trace, None]:
+    """As `Runtime.map` of one input, whose seeds are no position's, and which is refused where it does not fit."""
+    yield await runtime.run(program, row, flow=flow, options=options)
 
 
 def _show(trace: Trace, store: Path | None, *, outputs: bool) -> None:

@@ -35,6 +35,9 @@ def run_text(trace: Trace) -> str:
     lines.append(
         f"calls    {len(trace.calls)}, {trace.prompt_tokens:,} prompt and {trace.completion_tokens:,} completion tokens"
     )
+    costs = [call.cost for call in (*trace.calls, *trace.judged) if call.cost is not None]
+    if costs:
+        lines.append(f"cost     {sum(costs):.6g}")
     if reused := sum(call.source != "engine" for call in trace.calls):
         lines.append(f"reused   {common.count(reused, 'call')} from the cache or a record")
     python = [step for step in trace.steps if step.kind != "lm"]
@@ -73,6 +76,10 @@ def call_text(call: Call, tokenizer: Tokenizer | None, *, prompts: bool, tokens:
         f"  seconds     {call.seconds:.3f}  (queue {call.queue_seconds:.3f}, prefill {call.prefill_seconds:.3f},"
         f" decode {call.decode_seconds:.3f})",
     ]
+    if call.attempts > 1:
+        lines.append(f"  attempts    {call.attempts}")
+    if call.cost is not None:
+        lines.append(f"  cost        {call.cost:.6g}")
     if prompts:
         if tokenizer is None:
             lines.append(f"  prompt ids  {' '.join(map(str, call.prompt_ids))}")

@@ -10,17 +10,17 @@ from lmgraph.compiler.declare import Declarations, HasSignature
 from lmgraph.compiler.externs import read_extern
 from lmgraph.compiler.facts import Facts, SignatureTypes
 from lmgraph.compiler.files import ProgramFiles
-from lmgraph.compiler.flow_calls import note_effects, refuse_recursion
-from lmgraph.compiler.flows import check_flow
+from lmgraph.compiler.flow_calls import calls_in, note_effects, refuse_recursion
 from lmgraph.compiler.imports import Closure
+from lmgraph.compiler.kept import Steps
 from lmgraph.compiler.metrics import MetricTypes, check_metric
 from lmgraph.compiler.modules import Modules, read_lm
+from lmgraph.compiler.moved import read_moved
 from lmgraph.compiler.objectives import read_objective
 from lmgraph.compiler.program_tests import check_tests
 from lmgraph.compiler.reporter import Reporter
 from lmgraph.graph.graph import DatasetSpec, ExternSpec, LmSpec, ModuleSpec, Moved, ObjectiveSpec
 from lmgraph.graph.types import EnumType, RecordType
-from lmgraph.source.diagnostic import Label
 from lmgraph.source.text import Span
 from lmgraph.syntax import tree
 
@@ -63,7 +63,12 @@ class CheckedProgram:
 
 
 def check_program(
-    closure: Closure, declarations: Declarations, files: ProgramFiles, facts: Facts, reporter: Reporter
+    closure: Closure,
+    declarations: Declarations,
+    files: ProgramFiles,
+    facts: Facts,
+    reporter: Reporter,
+    steps: Steps,
 ) -> CheckedProgram:
     """Reports every problem of names and types; what was found out about expressions is left in ``facts``."""
     names = declarations.names
@@ -80,9 +85,10 @@ def check_program(
     facts.acting.update(one.name for one in modules if one is not None and tools & set(one.tools))
     flows = list(names.every(tree.Flow))
     for flow in flows:
-        check_flow(flow, declarations, reporter, facts)
-    refuse_recursion(flows, facts, reporter)
-    note_effects(flows, facts)
+        steps.check_flow(flow, declarations, reporter, facts)
+    made = {flow.name.text: [*calls_in(flow.body, facts)] for flow in flows}
+    refuse_recursion(flows, made, reporter)
+    note_effects(flows, made, facts)
     datasets = [read_dataset(one, declarations, files, reporter) for one in names.every(tree.Dataset)]
     metrics = {
         one.name.text: check_metric(one, declarations, files, reporter, facts) for one in names.every(tree.Metric)
@@ -109,32 +115,6 @@ def check_program(
         ),
         objectives=tuple(one for one in objectives if one is not None),
         tests=tests,
-        moved=_read_moved(closure, declarations, reporter),
+        moved=read_moved(closure, declarations, reporter),
         spans={name: one.name.span for name, one in names.declared.items()},
     )
-
-
-def _read_moved(closure: Closure, declarations: Declarations, reporter: Reporter) -> tuple[Moved, ...]:
-    found: dict[str, tuple[Moved, Span]] = {}
-    for unit in closure.units.values():
-        for node in unit.file.declarations:
-            if not isinstance(node, tree.Moved):
-                continue
-            old, new = node.old.text, node.new.text
-            still = declarations.names.get(old, node.old.span)
-            target = declarations.names.find_module(new, node.new.span)
-            if still is not None:
-                reporter.error(
-                    "E0202",
-                    node.old.span,
-                    f"`{old}` is still declared, so nothing moved from it",
-                    secondary=[Label(still.name.span, "declared here")],
-                    help="delete this line, or the old declaration",
-                )
-            elif old in found:
-                reporter.error(
-                    "E0202", node.old.span, f"`{old}` moved twice", secondary=[Label(found[old][1], "first here")]
-                )
-            elif target is not None:
-                found[old] = (Moved(old, target.name.text), node.old.span)
-    return tuple(moved for _, (moved, _) in sorted(found.items()))

@@ -8,7 +8,7 @@ private value leaks in it.
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -19,17 +19,17 @@ from lmgraph.compiler.facts import Facts
 from lmgraph.compiler.files import ProgramFiles
 from lmgraph.compiler.imports import load_closure
 from lmgraph.compiler.information_flow import refuse_lost_labels, report_leaks
+from lmgraph.compiler.kept import Steps
 from lmgraph.compiler.lints import lint
 from lmgraph.compiler.lower import lower_program
 from lmgraph.compiler.reporter import Reporter
 from lmgraph.compiler.resolve import Names
 from lmgraph.graph.graph import Graph, TestSpec
-from lmgraph.graph.verify import verify, verify_tests
 from lmgraph.source.diagnostic import Diagnostic
+from lmgraph.source.lint_levels import Levels, levels_of, with_levels
 from lmgraph.source.reading import read_source
 from lmgraph.source.render import compile_error, in_source_order
 from lmgraph.source.text import Source, Span
-from lmgraph.syntax.parser import parse
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +55,11 @@ class Compilation:
 
 
 def compile_path(path: Path) -> Compilation:
-    """Compile the program in a file. Raises: ConfigError if the file cannot be read as text."""
-    return compile_source(read_source(path), root=path.parent)
+    """Compile the program in a file, its lints at the levels that lmgraph.toml beside it says.
+
+    Raises: ConfigError if the file cannot be read as text, or lmgraph.toml says of lints what it cannot say.
+    """
+    return compile_source(read_source(path), root=path.parent, levels=levels_of(path))
 
 
 @contextmanager
@@ -72,30 +75,44 @@ def _no_collection() -> Iterator[None]:
 
 
 @_no_collection()
-def compile_source(source: Source, *, root: Path | None) -> Compilation:
-    """Compile a program. ``root`` is the folder its paths are relative to; None where it is in no folder."""
-    parsed = parse(source)
+def compile_source(
+    source: Source,
+    *,
+    root: Path | None,
+    levels: Levels | None = None,
+    unsaved: Mapping[Path, str] | None = None,
+    steps: Steps | None = None,
+) -> Compilation:
+    """Compile a program. ``root`` is the folder its paths are relative to; None where it is in no folder.
+
+    ``unsaved`` are texts that stand in for those on disk, by absolute path. ``steps`` may know something of an earlier
+    version of it.
+    """
+    steps = steps or Steps()
+    parsed = steps.parse(source)
     if parsed.tree is None or not parsed.ok:
         return Compilation(None, tuple(in_source_order(parsed.diagnostics)), {source.name: source}, {})
     reporter, facts = Reporter(), Facts()
-    files = ProgramFiles(root, reporter, source.name)
-    closure = load_closure(source, parsed.tree, files, reporter)
+    files = ProgramFiles(root, reporter, source.name, unsaved)
+    closure = load_closure(source, parsed.tree, files, reporter, steps.parse)
     sources = {source.name: source, **files.read}
     declarations = Declarations(Names(closure, reporter), files, reporter, sources)
-    checked = check_program(closure, declarations, files, facts, reporter)
+    checked = check_program(closure, declarations, files, facts, reporter, steps)
+    steps.checked(one for unit in closure.units.values() for one in unit.file.declarations)
     refuse_lost_labels(declarations, reporter)
-    lint(closure, facts, reporter)
+    lint(closure, facts, reporter, steps.used_in)
     graph, tests, spans = None, tuple[TestSpec, ...](), dict[str, Span]()
     if not reporter.failed:
-        graph, tests = lower_program(_program_name(source), checked, facts, spans)
-        verify(graph)
-        if tests:
-            verify_tests(graph, tests)
+        graph, tests = lower_program(_program_name(source), checked, facts, spans, steps)
+        steps.verify(graph, tests)
         report_leaks(graph, tests, declarations, spans, reporter)
         if reporter.failed:
             graph, tests = None, ()
     sources = {source.name: source, **files.read}
-    own_file_first = sorted(reporter.diagnostics, key=lambda one: one.primary.span.file != source.name)
+    found = with_levels(reporter.diagnostics, levels or {})
+    if any(one.severity == "error" for one in found):
+        graph, tests = None, ()
+    own_file_first = sorted(found, key=lambda one: one.primary.span.file != source.name)
     return Compilation(graph, tuple(in_source_order(own_file_first)), sources, spans, tests)
 
 

@@ -193,15 +193,18 @@ class Declarations:
             found.append(field)
         return tuple(found)
 
+    def text(self, span: Span) -> str:
+        """The text of the program there."""
+        source = self._sources.get(span.file)
+        return source.text[span.start : span.end] if source is not None else ""
+
     def written(self, span: Span) -> str:
         """The text of the program there, on one line."""
-        source = self._sources.get(span.file)
-        return " ".join(source.text[span.start : span.end].split()) if source is not None else ""
+        return " ".join(self.text(span).split())
 
     def before_block(self, span: Span) -> Span:
         """The place up to the first `{`, where that is on its first line; else its first word."""
-        source = self._sources.get(span.file)
-        text = source.text[span.start : span.end] if source is not None else ""
+        text = self.text(span)
         line = text.split("\n", 1)[0]
         head = line.split("{", 1)[0].rstrip() if "{" in line and "#" not in line else text.split(None, 1)[0]
         return Span(span.file, span.start, span.start + len(head))

@@ -59,6 +59,15 @@ class Facts:
     flows_known: bool = False
     """Whether it is known of flows, too."""
 
+    def add(self, other: Facts) -> None:
+        """Adds what was found out about expressions elsewhere; who may act is known of the whole program only."""
+        self._types.update(other._types)
+        self._callees.update(other._callees)
+        self._labels.update(other._labels)
+        self._bindings.update(other._bindings)
+        self._stubbed.update(other._stubbed)
+        self._guarded |= other._guarded
+
     def set_binding(self, statement: tree.Bind | tree.Var | tree.Release, found: Type) -> None:
         self._bindings[id(statement)] = found
 

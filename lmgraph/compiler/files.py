@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+from collections.abc import Mapping
 from pathlib import Path, PurePath, PurePosixPath
 
 from lmgraph.compiler.reporter import Reporter
@@ -18,11 +20,20 @@ class ProgramFiles:
     ``program`` is what messages call the program's own file: its other files are called by the same folder.
     """
 
-    def __init__(self, root: Path | None, reporter: Reporter, program: str = "") -> None:
+    def __init__(
+        self,
+        root: Path | None,
+        reporter: Reporter,
+        program: str = "",
+        unsaved: Mapping[Path, str] | None = None,
+    ) -> None:
         self.root = root
+        self._unsaved = unsaved or {}
         self._folder = PurePath(program).parent
         self._reporter = reporter
         self.read: dict[str, Source] = {}
+        self.python: dict[Path, list[ast.stmt] | str] = {}
+        """What Python references read, or why they cannot: each module once."""
 
     def relative(self, path: tree.Constant) -> str | None:
         """The path in canonical form, or None after reporting one that is absolute or leaves the root folder."""
@@ -56,6 +67,9 @@ class ProgramFiles:
         relative = self.relative(path)
         if relative is None:
             return None
+        unsaved = self._unsaved.get((self.root / relative).absolute()) if self.root is not None else None
+        if self.root is not None and unsaved is not None:
+            return self._keep(Source(self.shown(relative), unsaved, self.root / relative))
         problem = self._unreadable(relative)
         if problem is None:
             assert self.root is not None
@@ -65,15 +79,17 @@ class ProgramFiles:
                 if len(data) > MOST_BYTES:
                     problem = f"`{relative}` is larger than {MOST_BYTES:,} bytes"
                 else:
-                    source = Source(self.shown(relative), data.decode("utf-8-sig"), self.root / relative)
-                    self.read[source.name] = source
-                    return source
+                    return self._keep(Source(self.shown(relative), data.decode("utf-8-sig"), self.root / relative))
             except OSError as error:
                 problem = f"`{relative}` cannot be read: {error.strerror or 'unknown reason'}"
             except UnicodeDecodeError as error:
                 problem = f"`{relative}` is not UTF-8 text: byte {error.start} does not fit"
         self._reporter.error("E0501", path.span, problem, help="paths are read from the folder that holds the program")
         return None
+
+    def _keep(self, source: Source) -> Source:
+        self.read[source.name] = source
+        return source
 
     def _unreadable(self, relative: str) -> str | None:
         if self.root is None:

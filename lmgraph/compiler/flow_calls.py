@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import TypeAlias
 
 from lmgraph.compiler.facts import Facts, SignatureTypes
 from lmgraph.compiler.reporter import Reporter, circle_of
 from lmgraph.source.diagnostic import Label
 from lmgraph.syntax import tree
 from lmgraph.syntax.tree_walk import walk
+
+Calls: TypeAlias = Mapping[str, Sequence[tuple[tree.CallExpression, SignatureTypes]]]
+"""The calls that each flow makes, by the flow's name."""
 
 
 def calls_in(node: object, facts: Facts) -> Iterator[tuple[tree.CallExpression, SignatureTypes]]:
@@ -20,13 +24,11 @@ def calls_in(node: object, facts: Facts) -> Iterator[tuple[tree.CallExpression, 
                 yield one, callee
 
 
-def refuse_recursion(flows: Sequence[tree.Flow], facts: Facts, reporter: Reporter) -> None:
+def refuse_recursion(flows: Sequence[tree.Flow], made: Calls, reporter: Reporter) -> None:
     """Reports flows that call themselves, directly or through others: bounds would not exist."""
     calls = {
-        flow.name.text: [
-            (callee.name, call.callee.span) for call, callee in calls_in(flow.body, facts) if callee.kind == "flow"
-        ]
-        for flow in flows
+        name: [(callee.name, call.callee.span) for call, callee in found if callee.kind == "flow"]
+        for name, found in made.items()
     }
     declared = {flow.name.text: flow.name.span for flow in flows}
     done: set[str] = set()
@@ -55,13 +57,13 @@ def refuse_recursion(flows: Sequence[tree.Flow], facts: Facts, reporter: Reporte
                 waiting.append(iter(calls[name]))
 
 
-def note_effects(flows: Sequence[tree.Flow], facts: Facts) -> None:
+def note_effects(flows: Sequence[tree.Flow], made: Calls, facts: Facts) -> None:
     """Leaves in ``facts`` which flows may act, because they call a tool or a module with tools, and which of them
     assert or check something; directly or through others."""
     callers: dict[str, list[str]] = {}
     tools: set[str] = set()
     for flow in flows:
-        for _, callee in calls_in(flow.body, facts):
+        for _, callee in made[flow.name.text]:
             callers.setdefault(callee.name, []).append(flow.name.text)
             if callee.kind == "tool":
                 tools.add(callee.name)

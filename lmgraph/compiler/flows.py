@@ -14,7 +14,7 @@ from lmgraph.compiler.relations import UNKNOWN
 from lmgraph.compiler.reporter import Reporter
 from lmgraph.compiler.scope import Local, Scope, proves_not_null
 from lmgraph.graph.types import INT, NULL, OptionalType, Type
-from lmgraph.source.diagnostic import Label
+from lmgraph.source.diagnostic import Fix, Label
 from lmgraph.source.text import Span
 from lmgraph.syntax import tree
 from lmgraph.syntax.tree_walk import walk
@@ -56,6 +56,8 @@ class BodyChecker:
         self._facts = facts
         self._signature = signature
         self._loops = 0
+        self._chained: set[int] = set()
+        """Those that may stand behind `else` without a block around them."""
 
     def block(self, body: Sequence[tree.Statement], scope: Scope) -> tuple[Scope, bool]:
         """The scope at the end of the block, and whether every way through it returns."""
@@ -209,10 +211,20 @@ class BodyChecker:
     def _if(self, statement: tree.If, scope: Scope) -> tuple[Scope, bool]:
         self.expressions.condition(statement.condition, scope)
         proved = [proves_not_null(statement.condition, outcome) for outcome in (True, False)]
+        if statement.otherwise is not None and len(statement.otherwise) == 1:
+            self._chained.add(id(statement.otherwise[0]))
         then, then_returns = self.block(statement.then, scope.knowing(proved[0]))
         otherwise, else_returns = self.block(statement.otherwise or (), scope.knowing(proved[1]))
         if not statement.then and not statement.otherwise:
-            self._reporter.warning("W0008", statement.condition.span, "this `if` does nothing", help="delete it")
+            fix = Fix(statement.span, "", "delete it", safe=True)
+            keep = self._signature is None or id(statement) in self._chained or self._acts((statement,))
+            self._reporter.warning(
+                "W0008",
+                statement.condition.span,
+                "this `if` does nothing",
+                help="delete it" if keep else None,
+                fix=None if keep else fix,
+            )
         ways = [end for end, returns in ((then, then_returns), (otherwise, else_returns)) if not returns]
         return scope.meeting(ways).after(then, otherwise), then_returns and else_returns
 

@@ -6,6 +6,7 @@ so that a name means one thing in the graph.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import PurePath
 
@@ -14,7 +15,7 @@ from lmgraph.compiler.reporter import Reporter, circle_of, some
 from lmgraph.source.diagnostic import Label
 from lmgraph.source.text import Source
 from lmgraph.syntax import tree
-from lmgraph.syntax.parser import parse
+from lmgraph.syntax.parser import ParseResult, parse
 
 MOST_FILES_DEEP = 64
 
@@ -42,9 +43,15 @@ class Closure:
         return next(iter(self.units.values()))
 
 
-def load_closure(source: Source, file: tree.File, files: ProgramFiles, reporter: Reporter) -> Closure:
+def load_closure(
+    source: Source,
+    file: tree.File,
+    files: ProgramFiles,
+    reporter: Reporter,
+    parse: Callable[[Source], ParseResult] = parse,
+) -> Closure:
     """Every file that the root imports, directly or not. Files that cannot be read or parsed are reported."""
-    loader = _Loader(source, files, reporter)
+    loader = _Loader(source, files, reporter, parse)
     loader.add(source, file, (), PurePath(source.name).name)
     closure = Closure()
     # A file is finished after what it imports; the root comes first, so that its problems are told first.
@@ -54,7 +61,10 @@ def load_closure(source: Source, file: tree.File, files: ProgramFiles, reporter:
 
 
 class _Loader:
-    def __init__(self, root: Source, files: ProgramFiles, reporter: Reporter) -> None:
+    def __init__(
+        self, root: Source, files: ProgramFiles, reporter: Reporter, parse: Callable[[Source], ParseResult]
+    ) -> None:
+        self._parse = parse
         self.units: dict[str, Unit] = {}
         self._root = root
         self._files = files
@@ -94,7 +104,7 @@ class _Loader:
             return None
         if name not in self.units:
             source = self._files.text(node.path)
-            parsed = parse(source) if source is not None else None
+            parsed = self._parse(source) if source is not None else None
             if source is None or parsed is None or parsed.tree is None or not parsed.ok:
                 self._broken.add(name)
                 self._reporter.add(parsed.diagnostics if parsed is not None else ())

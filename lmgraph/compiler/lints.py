@@ -7,7 +7,7 @@ name would be told twice otherwise. Imported files are libraries: what a program
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from lmgraph.compiler.facts import Facts
@@ -16,21 +16,25 @@ from lmgraph.compiler.imports import Closure
 from lmgraph.compiler.lints_body import lint_body, lint_condition, lint_expression
 from lmgraph.compiler.reporter import Reporter
 from lmgraph.graph.graph import DEFAULT_LM
+from lmgraph.source.diagnostic import Fix
+from lmgraph.source.text import Span
 from lmgraph.syntax import tree
 from lmgraph.syntax.tree_walk import walk
 
 
-def lint(closure: Closure, facts: Facts, reporter: Reporter) -> None:
-    """Every warning about the root file."""
+def lint(
+    closure: Closure, facts: Facts, reporter: Reporter, used_in: Callable[[tree.Declaration], Uses] | None = None
+) -> None:
+    """Every warning about the root file. ``used_in`` may know what a declaration uses from before."""
     if reporter.failed:
         return
     file = closure.root.file
-    uses = [_used_in(one) for one in file.declarations]
+    uses = [(used_in or uses_of)(one) for one in file.declarations]
     for one, used in zip(file.declarations, uses, strict=True):
         match one:
             case tree.Flow(body=body, signature=signature):
                 _lint_inputs(one, used.in_body, reporter)
-                _lint_bindings(body, used.in_body, facts, reporter)
+                _lint_bindings(body, used.in_body, facts, reporter, in_flow=True)
                 lint_body(body, frozenset(node.name.text for node in signature.inputs), facts, reporter)
             case tree.Test(body=body):
                 _lint_bindings(body, used.in_body, facts, reporter)
@@ -50,7 +54,7 @@ def lint(closure: Closure, facts: Facts, reporter: Reporter) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Uses:
+class Uses:
     """Names that one declaration uses."""
 
     declaration: tree.Declaration
@@ -62,7 +66,7 @@ class _Uses:
     """Those that stand where no expression does: in types, as the base of an instance, as what a stub stands for."""
 
 
-def _used_in(declaration: tree.Declaration) -> _Uses:
+def uses_of(declaration: tree.Declaration) -> Uses:
     match declaration:
         case tree.Flow(body=body, signature=signature):
             parts: tuple[object, object] = (body, signature)
@@ -71,7 +75,7 @@ def _used_in(declaration: tree.Declaration) -> _Uses:
         case _:
             parts = ((), declaration)
     (in_body, meant), (elsewhere, also_meant) = map(_names, parts)
-    return _Uses(declaration, in_body, in_body | elsewhere, meant | also_meant)
+    return Uses(declaration, in_body, in_body | elsewhere, meant | also_meant)
 
 
 def _names(node: object) -> tuple[frozenset[str], frozenset[str]]:
@@ -99,7 +103,10 @@ def _lint_inputs(flow: tree.Flow, used: frozenset[str], reporter: Reporter) -> N
             )
 
 
-def _lint_bindings(body: Sequence[tree.Statement], used: frozenset[str], facts: Facts, reporter: Reporter) -> None:
+def _lint_bindings(
+    body: Sequence[tree.Statement], used: frozenset[str], facts: Facts, reporter: Reporter, *, in_flow: bool = False
+) -> None:
+    """``in_flow``: what a test computes and does not use is run all the same, to see that it does not fail."""
     changed = set(updated(body))
     for statement in body:
         match statement:
@@ -110,25 +117,32 @@ def _lint_bindings(body: Sequence[tree.Statement], used: frozenset[str], facts: 
                     "W0001",
                     name.span,
                     f"`{name.text}` is bound and never used",
-                    help="delete the line, or use the value in what the flow returns",
+                    help=f"{'' if in_flow else 'delete the line, '}or use the value in what the flow returns",
+                    fix=_without(statement) if in_flow else None,
                 )
-            case tree.Var(name=name) if name.text not in used:
+            case tree.Var(name=name, value=value) if name.text not in used:
+                kept = not in_flow or name.text in changed or _acts(value, facts)
                 reporter.warning(
                     "W0001", name.span, f"the variable `{name.text}` is never read",
-                    help="delete it, or use its value in what the flow returns",
+                    help=f"{'delete it, ' if kept else ''}or use its value in what the flow returns",
+                    fix=None if kept else _without(statement),
                 )  # fmt: skip
             case tree.Var(name=name) if name.text not in changed:
                 reporter.warning(
                     "W0010", name.span, f"the variable `{name.text}` is never set again",
-                    help=f"bind it once: `{name.text} = …`",
+                    fix=Fix(Span(name.span.file, statement.span.start, name.span.start), "", "bind it once", safe=True),
                 )  # fmt: skip
             case tree.If(then=then, otherwise=otherwise):
-                _lint_bindings(then, used, facts, reporter)
-                _lint_bindings(otherwise or (), used, facts, reporter)
+                _lint_bindings(then, used, facts, reporter, in_flow=in_flow)
+                _lint_bindings(otherwise or (), used, facts, reporter, in_flow=in_flow)
             case tree.Repeat(body=inner):
-                _lint_bindings(inner, used, facts, reporter)
+                _lint_bindings(inner, used, facts, reporter, in_flow=in_flow)
             case _:
                 pass
+
+
+def _without(node: tree.Statement | tree.Import) -> Fix:
+    return Fix(node.span, "", "delete it", safe=True)
 
 
 def _acts(value: tree.Expression, facts: Facts) -> bool:
@@ -137,17 +151,30 @@ def _acts(value: tree.Expression, facts: Facts) -> bool:
     return any(facts.may_act(one) or facts.checks(one) for one in calls)
 
 
-def _lint_imports(file: tree.File, uses: Sequence[_Uses], reporter: Reporter) -> None:
+def _lint_imports(file: tree.File, uses: Sequence[Uses], reporter: Reporter) -> None:
     used = {name for one in uses for name in one.read | one.meant}
     for declaration in file.declarations:
         if isinstance(declaration, tree.Import):
-            for item in declaration.names:
+            for place, item in enumerate(declaration.names):
                 name = (item.alias or item.name).text
                 if name not in used:
-                    reporter.warning("W0011", item.span, f"`{name}` is imported and never used", help="delete it")
+                    fix = _without_name(declaration, place)
+                    reporter.warning("W0011", item.span, f"`{name}` is imported and never used", fix=fix)
 
 
-def _lint_flows(file: tree.File, uses: Sequence[_Uses], reporter: Reporter) -> None:
+def _without_name(node: tree.Import, place: int) -> Fix:
+    """Deletes one name of the import and the comma beside it; the whole import where it has no other."""
+    if len(node.names) == 1:
+        return _without(node)
+    file, span = node.span.file, node.names[place].span
+    if place == 0:
+        span = Span(file, span.start, node.names[1].span.start)
+    else:
+        span = Span(file, node.names[place - 1].span.end, span.end)
+    return Fix(span, "", "delete it", safe=True)
+
+
+def _lint_flows(file: tree.File, uses: Sequence[Uses], reporter: Reporter) -> None:
     """Flows that nobody uses, where objectives say which ones the program is about."""
     if not any(isinstance(one, tree.Objective) for one in file.declarations):
         return
@@ -164,7 +191,7 @@ def _lint_flows(file: tree.File, uses: Sequence[_Uses], reporter: Reporter) -> N
                 )
 
 
-def _lint_modules(file: tree.File, uses: Sequence[_Uses], reporter: Reporter) -> None:
+def _lint_modules(file: tree.File, uses: Sequence[Uses], reporter: Reporter) -> None:
     callers = [one for one in uses if not isinstance(one.declaration, tree.Test | tree.Objective)]
     used = {name for one in callers for name in one.read}
     used |= {one.base.text for one in file.declarations if isinstance(one, tree.Instance)}
@@ -178,7 +205,7 @@ def _lint_modules(file: tree.File, uses: Sequence[_Uses], reporter: Reporter) ->
             )
 
 
-def _lint_lms(file: tree.File, uses: Sequence[_Uses], reporter: Reporter) -> None:
+def _lint_lms(file: tree.File, uses: Sequence[Uses], reporter: Reporter) -> None:
     used = {name for one in uses if not isinstance(one.declaration, tree.Lm) for name in one.read}
     for declaration in file.declarations:
         if isinstance(declaration, tree.Lm) and declaration.name.text not in used | {DEFAULT_LM}:

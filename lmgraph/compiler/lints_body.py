@@ -9,6 +9,7 @@ from lmgraph.compiler.lower_expressions import lower_pure
 from lmgraph.compiler.reporter import Reporter
 from lmgraph.graph.types import STR, ListType, RecordType
 from lmgraph.program.expressions import NoValue, compile_expression
+from lmgraph.source.diagnostic import Fix
 from lmgraph.source.text import Span
 from lmgraph.syntax import tree
 from lmgraph.syntax.tree_walk import children
@@ -66,10 +67,11 @@ class _Linter:
                 if condition is not None:
                     self._condition(condition, "leave the condition out, or the map")
                 sure |= {variable.text}
-            case tree.Catch(call=call) if self._is_sure(call, sure):
+            case tree.Catch(call=call, fallback=fallback) if self._is_sure(call, sure):
+                behind = Span(call.span.file, call.span.end, fallback.span.end)
                 self._reporter.warning(
                     "W0013", call.span, "this cannot fail, so what stands behind `catch` is never used",
-                    help="leave the `catch` out",
+                    fix=Fix(behind, "", "leave the `catch` out", safe=True),
                 )  # fmt: skip
         for part in children(node):
             self.expressions(part, sure)

@@ -8,6 +8,7 @@ from typing import Protocol, TypeVar
 
 from lmgraph.compiler.check import CheckedMetric, CheckedProgram
 from lmgraph.compiler.facts import Facts, SignatureTypes
+from lmgraph.compiler.kept import Steps
 from lmgraph.compiler.lower_flow import FlowLowering
 from lmgraph.compiler.strategies import SAMPLING_TEMPERATURE, action_types, react_modules, step_type
 from lmgraph.graph.graph import DEFAULT_LM, Graph, LmSpec, MetricSpec, ModuleSpec, TestSpec
@@ -17,14 +18,15 @@ from lmgraph.syntax import tree
 
 
 def lower_program(
-    name: str, program: CheckedProgram, facts: Facts, spans: dict[str, Span]
+    name: str, program: CheckedProgram, facts: Facts, spans: dict[str, Span], steps: Steps
 ) -> tuple[Graph, tuple[TestSpec, ...]]:
     """The graph, and the tests beside it. Places of declarations, inputs and nodes are added to ``spans``."""
-    return _ProgramLowering(program, facts, spans).run(name)
+    return _ProgramLowering(program, facts, spans, steps).run(name)
 
 
 class _ProgramLowering:
-    def __init__(self, program: CheckedProgram, facts: Facts, spans: dict[str, Span]) -> None:
+    def __init__(self, program: CheckedProgram, facts: Facts, spans: dict[str, Span], steps: Steps) -> None:
+        self._steps = steps
         self._program = program
         self._facts = facts
         self._spans = spans
@@ -33,7 +35,10 @@ class _ProgramLowering:
     def run(self, name: str) -> tuple[Graph, tuple[TestSpec, ...]]:
         program = self._program
         self._spans.update(program.spans)
-        flows = [self._lowering(one.signature).flow(one.declaration, one.signature) for one in program.flows]
+        flows = [
+            self._steps.lower_flow(one.declaration, one.signature, self._lowering(one.signature))
+            for one in program.flows
+        ]
         root_flows = list(program.root_flows)
         if program.lone_module is not None:
             alone = self._lowering(program.lone_module).lone_module(program.lone_module)

@@ -170,15 +170,12 @@ def _find(reference: tree.PythonReference, files: ProgramFiles, reporter: Report
         )
         return None
     shown = path.relative_to(files.root).as_posix()
-    try:
-        body = ast.parse(path.read_bytes()).body
-    except SyntaxError as error:
-        reporter.error("E0504", span, f"`{shown}` is no Python that can be read: line {error.lineno}, {error.msg}")
+    if path not in files.python:
+        files.python[path] = _read(path)
+    statements = files.python[path]
+    if isinstance(statements, str):
+        reporter.error("E0504", span, f"`{shown}` {statements}")
         return None
-    except (OSError, ValueError, RecursionError, MemoryError) as error:
-        reporter.error("E0504", span, f"`{shown}` cannot be read: {error}")
-        return None
-    statements = _statements(body)
     functions = {node.name: node for node in statements if isinstance(node, _Function)}
     if function in functions:
         return _Found(shown, functions[function])
@@ -188,6 +185,16 @@ def _find(reference: tree.PythonReference, files: ProgramFiles, reporter: Report
             "E0504", span, f"`{shown}` has no function `{function}`", help=reporter.did_you_mean(function, functions)
         )
     return None
+
+
+def _read(path: Path) -> list[ast.stmt] | str:
+    """The statements of a module, or why there are none, behind the file's name."""
+    try:
+        return _statements(ast.parse(path.read_bytes()).body)
+    except SyntaxError as error:
+        return f"is no Python that can be read: line {error.lineno}, {error.msg}"
+    except (OSError, ValueError, RecursionError, MemoryError) as error:
+        return f"cannot be read: {error}"
 
 
 def _module_file(module: str, root: Path) -> Path | None:

@@ -21,6 +21,7 @@ class Reporter:
         self._told: set[tuple[str, Span, str]] = set()
         self._compared = 0
         self._errors = 0
+        self._reports = 0
 
     @property
     def diagnostics(self) -> tuple[Diagnostic, ...]:
@@ -30,6 +31,11 @@ class Reporter:
     def errors(self) -> int:
         """How many errors there were so far, those that were told before included."""
         return self._errors
+
+    @property
+    def reports(self) -> int:
+        """How often something was reported so far, errors and warnings, those that were told before included."""
+        return self._reports
 
     @property
     def failed(self) -> bool:
@@ -63,8 +69,9 @@ class Reporter:
         secondary: Sequence[Label] = (),
         help: str | None = None,
         notes: Sequence[str] = (),
+        fix: Fix | None = None,
     ) -> None:
-        self._add(code, "warning", span, message, secondary, notes, help, None)
+        self._add(code, "warning", span, message, secondary, notes, help, fix)
 
     def unknown(
         self,
@@ -110,6 +117,7 @@ class Reporter:
         fix: Fix | None,
     ) -> None:
         self._errors += severity == "error"
+        self._reports += 1
         if (code, span, message) in self._told:
             return  # two declarations share what is wrong there: a module and one that is made from it
         self._told.add((code, span, message))

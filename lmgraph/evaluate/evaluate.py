@@ -17,7 +17,7 @@ from lmgraph.evaluate.task import Task, make_task
 from lmgraph.program.program import Program
 from lmgraph.runtime.parse import Decoding
 from lmgraph.runtime.service import RunOptions, Runtime
-from lmgraph.runtime.trace import Failure
+from lmgraph.runtime.trace import Failure, Trace
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,8 @@ class Evaluation:
     """Calls that metrics made; they are not among ``calls``, and their tokens not among the tokens."""
     failed_metrics: dict[str, int] = field(default_factory=dict)
     """Rows on which a judge gave nothing usable, by metric: they score the low end of the range."""
+    modules: dict[str, dict[str, int]] = field(default_factory=dict)
+    """By module: its `calls`, and those that `failed`: their output did not parse or broke an assert."""
 
     @property
     def score(self) -> float:
@@ -73,6 +75,7 @@ class Evaluation:
             "seconds": round(self.seconds, 3),
             "judge_calls": self.judge_calls,
             "failed_metrics": self.failed_metrics,
+            "modules": self.modules,
         }
         if rows:
             data["results"] = [
@@ -142,7 +145,17 @@ def summarize(done: Sequence[Rollout], task: Task, split: str, decoding: Decodin
         seconds,
         sum(len(trace.judged) for trace in traces),
         dict(Counter(metric for rollout in done for metric in rollout.score.failed)),
+        _by_module(traces),
     )
+
+
+def _by_module(traces: Sequence[Trace]) -> dict[str, dict[str, int]]:
+    found: dict[str, dict[str, int]] = {}
+    for call in (call for trace in traces for call in trace.calls):
+        counts = found.setdefault(call.module, {"calls": 0, "failed": 0})
+        counts["calls"] += 1
+        counts["failed"] += call.failure is not None
+    return found
 
 
 def _row(rollout: Rollout) -> RowResult:

@@ -27,6 +27,8 @@ class Score:
     """By metric; empty for a run that failed."""
     failed: Mapping[str, Failure] = field(default_factory=dict)
     """Metrics whose judge gave nothing usable: then ``value`` is the low end of the range."""
+    feedback: Mapping[str, str] = field(default_factory=dict)
+    """By metric: what it says of the run in words, for optimizers that read. Python metrics may give some."""
 
 
 class Scorer:
@@ -65,15 +67,18 @@ class Scorer:
             return Score(self.objective.low, {})
         parts: dict[str, float] = {}
         failed: dict[str, Failure] = {}
+        feedback: dict[str, str] = {}
         for name, measure in self._measures.items():
             value = await measure(runtime, example, trace, seed)
             if isinstance(value, Failure):
                 failed[name] = value
+            elif isinstance(value, tuple):
+                parts[name], feedback[name] = value
             else:
                 parts[name] = value
         if failed:
-            return Score(self.objective.low, parts, failed)
-        return Score(self._weighed(parts, example), parts)
+            return Score(self.objective.low, parts, failed, feedback)
+        return Score(self._weighed(parts, example), parts, feedback=feedback)
 
     def _weighed(self, parts: Mapping[str, float], example: Example) -> float:
         objective = self.objective
@@ -109,11 +114,11 @@ class Scorer:
 
 
 class _Measure(Protocol):
-    """The value of one metric on a row and a run: a number, or why a judge gave none."""
+    """The value of one metric on a row and a run: a number, one with words, or why a judge gave none."""
 
     def __call__(
         self, runtime: Runtime, example: Example, trace: Trace, seed: int, /
-    ) -> Awaitable[float | Failure]: ...
+    ) -> Awaitable[float | tuple[float, str] | Failure]: ...
 
 
 def trace_record(trace: Trace) -> dict[str, Any]:
@@ -132,7 +137,7 @@ def _by_python(spec: MetricSpec, root: Path) -> _Measure:
     assert spec.python is not None
     function: Callable[..., Any] = load_callable(spec.python, root)
 
-    async def measure(runtime: Runtime, example: Example, trace: Trace, seed: int) -> float | Failure:
+    async def measure(runtime: Runtime, example: Example, trace: Trace, seed: int) -> float | tuple[float, str]:
         pred = trace if spec.reads == "trace" else as_record(dict(trace.outputs or {}))
         try:
             value = function(as_record(dict(example.values)), pred)
@@ -144,6 +149,8 @@ def _by_python(spec: MetricSpec, root: Path) -> _Measure:
                 f" (at {place_of(error, root)}, on row {example.id}).",
                 hint="mend the metric; it is called with the row and the flow's outputs",
             ) from error
+        if isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], str):
+            return _number(spec, example, value[0]), value[1]
         return _number(spec, example, value)
 
     return measure

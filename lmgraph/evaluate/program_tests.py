@@ -14,7 +14,7 @@ from lmgraph.errors import ConfigError, DataError
 from lmgraph.graph.graph import StubSpec, TestSpec
 from lmgraph.program.expressions import compile_expression
 from lmgraph.program.program import Program
-from lmgraph.runtime.effects import reach, refuse_tools
+from lmgraph.runtime.reach import reach, refuse_tools
 from lmgraph.runtime.run import Stub
 from lmgraph.runtime.service import RunOptions, Runtime
 from lmgraph.runtime.trace import CheckRecord, Failure, RunIdentity, Trace

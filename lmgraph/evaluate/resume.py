@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 from lmgraph.evaluate.dataset import Example
 from lmgraph.evaluate.metric import Score
 from lmgraph.evaluate.task import Task
 from lmgraph.program.program import Program
-from lmgraph.program.python_files import python_files
 from lmgraph.runtime.parse import Decoding
+from lmgraph.runtime.places import digest, models, python_contents
 from lmgraph.runtime.service import Runtime
 from lmgraph.runtime.store import TraceStore
 from lmgraph.runtime.trace import Trace
@@ -37,22 +32,21 @@ async def setting_of(runtime: Runtime, program: Program, task: Task, decoding: D
     names = graph.modules_of(task.flow)
     judge = task.objective.judge
     lms = sorted({graph.module(name).lm for name in names} | ({judge} if judge is not None else set()))
-    engines = [await runtime.bindings.engine(graph, lm) for lm in lms]
     references = [extern.python for extern in graph.externs]
     references += [metric.python for metric in graph.metrics if metric.python is not None]
-    return _digest(
+    return digest(
         program.hash,
         task.objective.name,
         decoding,
         seed,
-        [[lm, engine.name, engine.model_id] for lm, engine in zip(lms, engines, strict=True)],
-        list(_contents(references, program.root)),
+        await models(runtime.bindings, program, lms),
+        list(python_contents(references, program.root)),
     )
 
 
 def place_of(setting: str, example: Example, index: int) -> str:
     """Where the store finds sample ``index`` of a row: another row of the same id is another place."""
-    return _digest(setting, example.id, example.values, index)
+    return digest(setting, example.id, example.values, index)
 
 
 def find_run(store: TraceStore | None, place: str) -> FoundRun | None:
@@ -62,16 +56,3 @@ def find_run(store: TraceStore | None, place: str) -> FoundRun | None:
         return None
     known = store.score_of(trace.run_id)
     return FoundRun(trace, None if known is None else Score(*known))
-
-
-def _contents(references: Iterable[str], root: Path) -> Iterable[list[str]]:
-    files = sorted({name for reference in references for name in python_files(reference, root)})
-    for name in files:
-        path = root / name
-        if path.is_file():
-            yield [name, hashlib.sha256(path.read_bytes()).hexdigest()]
-
-
-def _digest(*parts: Any) -> str:
-    text = json.dumps(parts, sort_keys=True, default=dict)
-    return hashlib.sha256(text.encode()).hexdigest()

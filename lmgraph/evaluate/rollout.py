@@ -62,9 +62,14 @@ async def rollouts(
     examples: Sequence[Example],
     plan: RolloutPlan,
     progress: Callable[[Rollout], None] | None = None,
+    *,
+    recorded: Sequence[Rollout] = (),
 ) -> list[Rollout]:
     """``plan.samples`` rollouts of each example, in the order of examples and samples whatever finished first.
 
+    ``recorded`` are rollouts made before, of programs with other parameters: those of the same example and sample
+    answer the calls that they made already (`Runtime.run`). Seeds follow from the plan, so above temperature 0 only
+    those of the same study, phase and step do.
     Raises: DataError where a metric fails and the plan keeps no such rollout; BudgetExhausted; ConfigError before the
     first call where the flow may call a tool and the plan refuses it; what else Runtime.run raises. The rest is in the
     traces.
@@ -72,6 +77,9 @@ async def rollouts(
     jobs = [(example, index) for example in examples for index in range(plan.samples)]
     results: list[Rollout | None] = [None] * len(jobs)
     queue = iter(enumerate(jobs))
+    known: dict[tuple[str, int], list[Trace]] = {}
+    for one in recorded:
+        known.setdefault((one.example.id, one.index), []).append(one.trace)
     await runtime.prepare(program, task.flow, RunOptions(effects=plan.effects))
     await task.scorer.prepare(runtime)
 
@@ -82,12 +90,14 @@ async def rollouts(
             found = find_run(runtime.store, place) if plan.resume else None
             if found is None:
                 options = RunOptions(plan.decoding, plan.temperature, plan.seed, identity, plan.effects, place=place)
-                trace = await runtime.run(program, task.inputs(program, example), flow=task.flow, options=options)
+                earlier = known.get((example.id, index), ())
+                inputs = task.inputs(program, example)
+                trace = await runtime.run(program, inputs, flow=task.flow, options=options, recorded=earlier)
             else:
                 trace = found.trace
             try:
-                known = None if found is None else found.score
-                score = known or await task.scorer.score(runtime, example, trace, seed=plan.seed)
+                scored = None if found is None else found.score
+                score = scored or await task.scorer.score(runtime, example, trace, seed=plan.seed)
             except DataError as error:
                 if not plan.keep_unscored:
                     raise
@@ -95,7 +105,7 @@ async def rollouts(
                 score = Score(math.nan, {}, {name: Failure("value", error.message, name, name)})
             else:
                 trace.reward = score.value
-                if runtime.store is not None and known is None:
+                if runtime.store is not None and scored is None:
                     runtime.store.set_reward(
                         trace.run_id, score.value, trace.judged, parts=score.parts, failed=score.failed
                     )
@@ -109,4 +119,6 @@ async def rollouts(
                 group.create_task(work())
     except BaseExceptionGroup as group_error:
         raise group_error.exceptions[0] from None
+    if runtime.store is not None:
+        runtime.store.flush()
     return [rollout for rollout in results if rollout is not None]

@@ -10,6 +10,7 @@ from lmgraph.errors import ConfigError
 from lmgraph.evaluate.dataset import Example, load_splits, pick_split
 from lmgraph.evaluate.metric import Scorer
 from lmgraph.graph.graph import Knob, ObjectiveSpec
+from lmgraph.program.fingerprints import data_hash
 from lmgraph.program.program import Program
 
 
@@ -32,6 +33,11 @@ class Task:
         """Raises: ConfigError naming the splits there are."""
         return pick_split({key: list(rows) for key, rows in self.splits.items()}, name)
 
+    @property
+    def data_hash(self) -> str:
+        """Of the rows that an optimizer may learn from: all but those of the split `test`, in any order."""
+        return data_hash(row.values for name, rows in self.splits.items() if name != "test" for row in rows)
+
     def allows(self, program: Program, module: str, knob: Knob) -> bool:
         """Whether an optimizer may change this part of the module: its own `optimize`, and the objective's list.
 
@@ -40,7 +46,8 @@ class Task:
         spec = program.graph.module(module)
         declared = program.graph.module(spec.derived_from or module)
         knobs = self.objective.knobs
-        listed = not knobs or (declared.name, knob) in knobs or (module, knob) in knobs
+        named = (declared.name, knob) in knobs or (module, knob) in knobs
+        listed = named or (not knobs and knob not in ("temperature", "strategy"))
         return spec.optimize and declared.optimize and listed
 
     def inputs(self, program: Program, example: Example) -> dict[str, object]:

@@ -18,7 +18,8 @@ DEFAULT_LM = "default"
 
 Strategy = Literal["predict", "cot", "react", "best_of"]
 ExternKind = Literal["tool", "retriever", "fn"]
-Knob = Literal["instruction", "demos", "weights"]
+Knob = Literal["instruction", "demos", "weights", "temperature", "strategy"]
+"""What an objective may let optimizers change of a module; the last two only where it names them."""
 
 
 @dataclass(frozen=True, slots=True)

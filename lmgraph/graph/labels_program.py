@@ -48,7 +48,7 @@ class InformationFlow:
 def information_flow(graph: Graph, tests: Sequence[TestSpec] = ()) -> InformationFlow:
     """What becomes of the program's private values. Takes time linear in the graph's size, about."""
     flows = (*graph.flows, *(test.flow for test in tests))
-    if not _labelled(graph, flows):
+    if not is_labelled(graph, flows):
         # Nothing is private, so nothing can leak; what is released all the same is listed.
         nodes = (node for flow in flows for node in walk(flow.body) if isinstance(node, ReleaseNode))
         return InformationFlow(releases=tuple((node, None) for node in nodes))
@@ -68,7 +68,7 @@ def information_flow(graph: Graph, tests: Sequence[TestSpec] = ()) -> Informatio
     return InformationFlow(found.leaks, found.releases, found.given, tuple(channels), found.private)
 
 
-def _labelled(graph: Graph, flows: Sequence[FlowSpec]) -> bool:
+def is_labelled(graph: Graph, flows: Sequence[FlowSpec]) -> bool:
     """Whether anything is declared private. Records stand for themselves, so types are not looked into."""
     fields: Iterator[Field] = chain.from_iterable(
         [

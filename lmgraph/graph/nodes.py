@@ -197,8 +197,8 @@ class ExitIf:
 
 @dataclass(frozen=True, slots=True)
 class Return:
-    """The flow ends here with these outputs. It is the last node of a region inside an if; the return at the end of a
-    flow is the results of its body."""
+    """The flow ends here with these outputs. It is the last node of a branch of an if, or of the body of a loop; the
+    return at the end of a flow is the results of its body."""
 
     id: NodeId
     results: tuple[Operand, ...]

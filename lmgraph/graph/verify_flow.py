@@ -48,7 +48,7 @@ class _Place:
     loop: LoopNode | None = None
     """The loop that an exit in it ends."""
     conditional: bool = False
-    """Whether it is a branch of an if."""
+    """Whether a return may end it: a branch of an if, or the body of a loop."""
 
 
 class FlowChecks:
@@ -196,7 +196,8 @@ class FlowChecks:
             fail(f"results of {node.id} are {list(results)}, not {list(carried)}, which it carries")
         if node.body.parameters != given:
             fail(f"parameters of the body of {node.id} are not its index and what it carries")
-        self._region(node.body, _Place(node.id, place.flow, node), given, results, f"the body of {node.id}")
+        inside = _Place(node.id, place.flow, node, conditional=True)
+        self._region(node.body, inside, given, results, f"the body of {node.id}")
 
     def _catch(self, node: CatchNode, place: _Place) -> None:
         message = () if node.message is None else (node.message,)
@@ -233,7 +234,7 @@ class FlowChecks:
         if place.flow is None:
             fail(f"{node.id} stands where no flow can be left")
         if not place.conditional:
-            fail(f"{node.id} stands in no branch; a flow ends with the results of its body")
+            fail(f"{node.id} stands in no branch and no loop; a flow ends with the results of its body")
         same_names(node.results, place.flow.outputs, f"results of {node.id}")
 
     def _new(self, id: str) -> None:

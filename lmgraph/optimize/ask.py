@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import lru_cache
 
-from lmgraph.graph.graph import DEFAULT_LM, FlowSpec, Graph, LmSpec, ModuleSpec
+from lmgraph.errors import ContextOverflow
+from lmgraph.graph.graph import FlowSpec, Graph, LmSpec, ModuleSpec
 from lmgraph.graph.nodes import GetField, LmCall, NodeId, Operand, Parameter, Ref, Region, ValueId
 from lmgraph.graph.types import STR, Field, RecordType
 from lmgraph.program.program import Program
@@ -30,20 +31,27 @@ async def ask(
 ) -> str | Failure:
     """What ``lm`` of ``program`` answers where a module with this instruction gets these inputs, or why it gave
     nothing. Raises: ConfigError and EngineUnavailable where the LM cannot be asked; BudgetExhausted."""
-    declared = next((spec for spec in program.graph.lms if spec.name == lm), LmSpec(lm))
-    question = _question(declared, instruction, tuple(inputs), output, max_tokens)
+    # All of the program's LMs are there, since all of them may be bound.
+    lms = {one.name: one for one in (LmSpec(lm), *program.graph.lms)}
+    known = tuple(lms[name] for name in sorted(lms))
+    question = _question(lm, known, instruction, tuple(inputs), output, max_tokens)
     options = RunOptions("strict", temperature, seed, identity)  # strict: a free text has no form to be held to
-    trace = await runtime.run(question, inputs, flow=FLOW, options=options)
+    try:
+        trace = await runtime.run(question, inputs, flow=FLOW, options=options)
+    except ContextOverflow as error:  # before any call: not even a question without inputs would fit
+        return Failure("overflow", error.message, FLOW, FLOW)
     if trace.failure is not None or trace.outputs is None:
         return trace.failure or Failure("value", "The LM gave no answer.", FLOW, FLOW)
     return str(trace.outputs[output])
 
 
 @lru_cache(maxsize=32)  # a runtime keeps programs ready by identity, so equal questions should be one program
-def _question(lm: LmSpec, instruction: str, inputs: tuple[str, ...], output: str, max_tokens: int) -> Program:
+def _question(
+    lm: str, lms: tuple[LmSpec, ...], instruction: str, inputs: tuple[str, ...], output: str, max_tokens: int
+) -> Program:
     fields = tuple(Field(name, STR) for name in inputs)
     answer = Field(output, STR)
-    module = ModuleSpec("Question", fields, (answer,), instruction, lm=lm.name, max_tokens=max_tokens)
+    module = ModuleSpec("Question", fields, (answer,), instruction, lm=lm, max_tokens=max_tokens)
     call = LmCall(
         NodeId(f"{FLOW}/out"),
         module.name,
@@ -55,6 +63,5 @@ def _question(lm: LmSpec, instruction: str, inputs: tuple[str, ...], output: str
         (call,),
         (Operand(output, GetField(Ref(ValueId(f"{FLOW}/out")), output)),),
     )
-    lms = (lm,) if lm.name != DEFAULT_LM else (LmSpec(DEFAULT_LM),)
     flow = FlowSpec(FLOW, fields, (answer,), body)
     return Program.default(Graph("question", lms=lms, modules=(module,), flows=(flow,), entry=FLOW))

@@ -13,7 +13,10 @@ from lmgraph.evaluate.dataset import Example
 from lmgraph.evaluate.evaluate import Evaluation
 from lmgraph.evaluate.statistics_paired import compare, doubt
 from lmgraph.evaluate.task import Task
-from lmgraph.optimize.lab import Lab, StatusFunction, spent
+from lmgraph.optimize.affordable import refuse_unaffordable
+from lmgraph.optimize.clearance import refuse_mixed_adapters, refuse_uncleared
+from lmgraph.optimize.lab import EarlierRuns, Lab, StatusFunction, check_prices, spent
+from lmgraph.optimize.loggers import Loggers
 from lmgraph.optimize.optimizer import Optimizer, OptimizeResult
 from lmgraph.optimize.records import StageRecord, read_record, record_data
 from lmgraph.optimize.registry import make_optimizer
@@ -21,7 +24,7 @@ from lmgraph.optimize.report import Report, render_report
 from lmgraph.optimize.report_html import render_html
 from lmgraph.optimize.study import Study
 from lmgraph.program import artifact
-from lmgraph.program.params import params_hash
+from lmgraph.program.params import params_hash, stamped
 from lmgraph.program.program import Program, graph_hash
 from lmgraph.runtime.limits import Budget, Meter
 from lmgraph.runtime.parse import Decoding
@@ -77,15 +80,26 @@ def study_key(
         decoding,
         models,
         str(dev_limit),
+        *_named_artifacts(stages),
     ]
     return f"{derive_seed(*parts):016x}"
 
 
 def models_used(program: Program, task: Task, runtime: Runtime) -> str:
     """Engine and model of every declared lm, the judge's included."""
+    return ",".join("/".join(runtime.bindings.resolve(program.graph, lm)) for lm in lms_used(program, task))
+
+
+def lms_used(program: Program, task: Task) -> list[str]:
+    """Names of the lms that modules and judges are on."""
     judge = task.objective.judge
-    lms = {module.lm for module in program.graph.modules} | ({judge} if judge is not None else set())
-    return ",".join("/".join(runtime.bindings.resolve(program.graph, lm)) for lm in sorted(lms))
+    return sorted({module.lm for module in program.graph.modules} | ({judge} if judge is not None else set()))
+
+
+def _named_artifacts(stages: Sequence[StageSpec]) -> list[str]:
+    """Content of artifacts that options name, such as a teacher's: another one at the same place is another study."""
+    paths = [Path(value) for stage in stages for value in stage.options.values() if isinstance(value, str)]
+    return [artifact.load(path).hash for path in paths if artifact.is_artifact(path)]
 
 
 async def optimize(
@@ -106,6 +120,7 @@ async def optimize(
     reuse: bool = False,
     command: str = "",
     status: StatusFunction | None = None,
+    loggers: Loggers | None = None,
 ) -> OptimizeRun:
     """Run the stages and write the best program to ``output`` with its report.
 
@@ -114,13 +129,14 @@ async def optimize(
     a stage trains weights, which it does on free samples, and constrained elsewhere. A flow that may call a tool is
     refused unless ``allow_effects``. With ``score_test`` the start and the best are scored on the split `test` when
     all stages are done, which no stage reads. A finished study is done again, unless ``reuse`` takes its result.
-    Raises: ConfigError and PluginError before any call is made;
-    OptimizeError; DataError where a metric fails.
+    ``loggers`` are told of every event.
+    Raises: ConfigError and PluginError before any call is made; OptimizeError; DataError where a metric fails.
     """
     optimizers = [(spec, *make_optimizer(spec.name, spec.options)) for spec in stages]
     if not optimizers:
         raise ConfigError("There is no stage to run.", hint="name optimizers: --with demos,mmgrpo")
     check_output(output)
+    await refuse_uncleared(program, task, [(spec.name, made, config) for spec, made, config in optimizers])
     if score_test:
         task.split("test")
     if decoding is None:
@@ -139,14 +155,27 @@ async def optimize(
     if study.set_aside is not None and status is not None:
         status(f"an unfinished run of something else was in {study_folder}; it is now in {study.set_aside}", None)
     before = study.state["spent"]
+    if loggers is not None:
+        study.listener = loggers.event
     runtime.meter = Meter(
-        budget, calls=before.get("calls", 0), tokens=before.get("tokens", 0), seconds=before.get("seconds", 0.0)
+        budget,
+        calls=before.get("calls", 0),
+        tokens=before.get("tokens", 0),
+        seconds=before.get("seconds", 0.0),
+        usd=before.get("usd", 0.0),
     )
+    await check_prices(runtime, program.graph, lms_used(program, task))
+    if not study.state["stages"]:
+        await refuse_unaffordable(program, task, runtime, runtime.meter, len(dev))
     effects: EffectsPolicy = "allow" if allow_effects else "refuse"
     run = _Composition(program, runtime, task, study, dev, seed, decoding, status, effects)
     try:
         stopped = await run.all(optimizers)
         test = await run.score_test() if score_test and stopped is None else None
+    except BaseException:
+        if loggers is not None:
+            loggers.close()
+        raise
     finally:
         study.save(spent=spent(runtime.meter))  # what an interrupted stage used counts as well
     records = tuple(run.records)
@@ -156,6 +185,8 @@ async def optimize(
     scores = json.dumps([record_data(record) for record in records], indent=1)
     events = (study.folder / "events.jsonl").read_bytes()
     artifact.save(best, output, extra={**pages, "scores.json": scores, "events.jsonl": events})
+    if loggers is not None:
+        loggers.close(pages["report.md"])
     if stopped is None:
         study.finish()
     return OptimizeRun(best, records, output, output / "report.md", study.folder, stopped, resumed, test)
@@ -228,6 +259,7 @@ class _Composition:
         self._effects: EffectsPolicy = effects
         self._status = status or (lambda message, share: None)
         self.records = [read_record(data) for data in study.state["stages"]]
+        self._earlier = EarlierRuns(sum(record.reused for record in self.records))
 
     async def all(self, optimizers: Sequence[tuple[StageSpec, Optimizer, Any]]) -> str | None:
         """Every stage that is not done yet. Returns why it stopped early, or None."""
@@ -282,12 +314,16 @@ class _Composition:
         options = config.model_dump(mode="json")
         lab.log("stage", options=options)
         start = self.records[0]
-        meter.reserve(start.calls, start.tokens, start.seconds)
+        meter.reserve(start.calls, start.tokens, start.seconds, start.usd)
+        best = self.best()
         try:
-            result = await optimizer.optimize(self.best(), self._task, lab)
+            result = await optimizer.optimize(best, self._task, lab)
         finally:
             meter.reserve()
-        await self._finish(name, result.program, result, options)
+        program = result.program
+        refuse_mixed_adapters(program, name)
+        program = program.with_params(stamped(best.params, program.params, program.graph, self._task.data_hash))
+        await self._finish(name, program, result, options)
         return result.stopped
 
     async def _finish(
@@ -316,9 +352,11 @@ class _Composition:
             str(folder),
             scores,
             paired(scores, self.records[0].scores) if self.records else None,
+            self._earlier.calls - sum(record.reused for record in self.records),
+            round(after["usd"] - sum(record.usd for record in self.records), 6),
         )
         self.records.append(record)
-        self._study.log(name, "stage finished", {"dev": dict(record.dev), "kept": record.kept})
+        self._study.log(name, "stage finished", {"dev": dict(record.dev), "kept": record.kept, "spent": after})
         self._study.save(spent=after)
         if result.stopped is None:  # a stage the budget cut goes on from its checkpoint when the run is repeated
             self._study.finish_stage(record_data(record), name)
@@ -337,4 +375,5 @@ class _Composition:
             decoding=self._decoding,
             status=lambda message, share: self._status(f"{stage}: {message}", share),
             effects=self._effects,
+            earlier=self._earlier,
         )

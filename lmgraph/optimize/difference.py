@@ -1,12 +1,15 @@
-"""What two programs have learned differently, module by module: instructions, descriptions, demos, adapters."""
+"""What two programs have learned differently, module by module: instructions, descriptions, demos, adapters, and what
+for: their fingerprints."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
+from lmgraph.program.fingerprints import KINDS
+from lmgraph.program.interface import FieldChange, field_changes
 from lmgraph.program.params import AdapterRef, Demo, NodeParams
 from lmgraph.program.program import Program, graph_hash
 
@@ -24,10 +27,14 @@ class ModuleDifference:
     demos_removed: tuple[Demo, ...]
     demos_moved: bool
     """Whether both have the same demos in another order."""
+    settings: Mapping[str, tuple[Any, Any]]
+    """(first, second) of the `temperature` and of `reasons`, where they differ; None is the author's."""
     adapters: tuple[AdapterRef | None, AdapterRef | None] | None
     """(first, second), or None where the weights are the same."""
-    interface: bool
-    """Whether inputs or outputs differ."""
+    fields: tuple[FieldChange, ...]
+    """How inputs and outputs differ."""
+    fingerprints: Mapping[str, tuple[Any, Any]]
+    """(first, second) of those that differ: `interface`, `behaviour`, `lm`, `graph`, `data`."""
 
     @property
     def is_empty(self) -> bool:
@@ -37,8 +44,9 @@ class ModuleDifference:
             or self.demos_added
             or self.demos_removed
             or self.demos_moved
+            or self.settings
             or self.adapters is not None
-            or self.interface
+            or self.fingerprints
         )
 
     def to_data(self) -> dict[str, Any]:
@@ -51,8 +59,11 @@ class ModuleDifference:
             "demos_added": [demo_data(demo) for demo in self.demos_added],
             "demos_removed": [demo_data(demo) for demo in self.demos_removed],
             "demos_moved": self.demos_moved,
+            "settings": {name: list(pair) for name, pair in self.settings.items()},
             "adapters": adapters,
-            "interface": self.interface,
+            "interface": "interface" in self.fingerprints,
+            "fields": [asdict(change) for change in self.fields],
+            "fingerprints": {name: list(pair) for name, pair in self.fingerprints.items()},
         }
 
 
@@ -121,8 +132,18 @@ def _module(name: str, first: Program, second: Program, names: tuple[str, str]) 
         added,
         removed,
         not added and not removed and one.demos != other.demos,
+        {
+            setting: (getattr(one, setting), getattr(other, setting))
+            for setting in ("temperature", "reasons")
+            if getattr(one, setting) != getattr(other, setting)
+        },
         None if _weights(before) == _weights(after) else (before, after),
-        one.interface != other.interface,
+        field_changes(first.graph.module(name), second.graph.module(name)),
+        {
+            kind: (getattr(one.fingerprints, kind), getattr(other.fingerprints, kind))
+            for kind in KINDS
+            if getattr(one.fingerprints, kind) != getattr(other.fingerprints, kind)
+        },
     )
 
 

@@ -11,7 +11,7 @@ import json
 import random
 import shutil
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from lmgraph.evaluate.dataset import Example
 from lmgraph.evaluate.evaluate import Evaluation, summarize
 from lmgraph.evaluate.rollout import Rollout, RolloutPlan, rollouts
 from lmgraph.evaluate.task import Task
+from lmgraph.graph.graph import DEFAULT_LM, Graph
 from lmgraph.optimize.ask import ask
 from lmgraph.optimize.study import Study, write_json
 from lmgraph.program.params import AdapterRef
@@ -38,6 +39,35 @@ StatusFunction = Callable[[str, float | None], None]
 """(one line of what goes on, share done in [0, 1] or None)."""
 
 
+class EarlierRuns:
+    """Rollouts of this process whose calls may answer those of other programs, by what their seeds follow from."""
+
+    MOST = 24
+    """Kept of one example and sample: the first, which is the start's, and the last ones."""
+
+    def __init__(self, calls: int = 0) -> None:
+        self.calls = calls
+        """Calls that were answered so far, by these and by those of an interrupted process."""
+        self._runs: dict[tuple[Any, ...], list[Rollout]] = {}
+
+    def of(self, plan: RolloutPlan, examples: Sequence[Example]) -> list[Rollout]:
+        places = (self._place(plan, example.id, index) for example in examples for index in range(plan.samples))
+        return [run for place in places for run in self._runs.get(place, ())]
+
+    def add(self, plan: RolloutPlan, done: Sequence[Rollout]) -> None:
+        for run in done:
+            kept = self._runs.setdefault(self._place(plan, run.example.id, run.index), [])
+            answered = sum(call.source == "record" for call in run.trace.calls)
+            self.calls += answered
+            if answered < len(run.trace.calls):
+                kept.append(run)
+                del kept[1 : max(1, len(kept) - self.MOST + 1)]
+
+    @staticmethod
+    def _place(plan: RolloutPlan, example: str, index: int) -> tuple[Any, ...]:
+        return plan.decoding, plan.temperature, plan.phase, plan.step, example, index
+
+
 class Lab:
     """One stage's workbench."""
 
@@ -52,6 +82,7 @@ class Lab:
         decoding: Decoding = "constrained",
         status: StatusFunction | None = None,
         effects: EffectsPolicy = "refuse",
+        earlier: EarlierRuns | None = None,
     ) -> None:
         self.runtime = runtime
         self.task = task
@@ -61,6 +92,7 @@ class Lab:
         """The decoding mode of this study's comparisons."""
         self.effects: EffectsPolicy = effects
         """Whether the flow may call tools."""
+        self.earlier = EarlierRuns() if earlier is None else earlier
         self._study = study
         self._status = status or (lambda message, share: None)
 
@@ -90,9 +122,12 @@ class Lab:
         decoding: Decoding | None = None,
         progress: Callable[[Rollout], None] | None = None,
         keep_unscored: bool = False,
+        reuse: bool = False,
     ) -> list[Rollout]:
         """Sample each example ``samples`` times, in order of examples and samples. With ``keep_unscored`` a rollout
-        whose metric raises is kept, with a score that is not a number.
+        whose metric raises is kept, with a score that is not a number. With ``reuse``, for programs that differ in a
+        few modules, calls that earlier rollouts of this phase and step made with the very same prompt are answered from
+        them: only what is changed runs, and what reads its outputs.
 
         Seeds follow from (study seed, stage, phase, step, example, sample, call key), so that two programs compared
         in one phase share their random numbers. Raises: BudgetExhausted, DataError; ConfigError where the flow may
@@ -110,14 +145,19 @@ class Lab:
             effects=self.effects,
             keep_unscored=keep_unscored,
         )
-        return await rollouts(self.runtime, program, self.task, examples, plan, progress)
+        if not reuse:
+            return await rollouts(self.runtime, program, self.task, examples, plan, progress)
+        recorded = self.earlier.of(plan, examples)
+        done = await rollouts(self.runtime, program, self.task, examples, plan, progress, recorded=recorded)
+        self.earlier.add(plan, done)
+        return done
 
     async def evaluate(
         self, program: Program, examples: Sequence[Example], *, phase: str = "dev", decoding: Decoding | None = None
     ) -> Evaluation:
-        """Score a program at its own temperatures. Raises: BudgetExhausted, DataError."""
+        """Score a program at its own temperatures; calls are reused. Raises: BudgetExhausted, DataError."""
         began = time.perf_counter()
-        done = await self.rollouts(program, examples, phase=phase, decoding=decoding)
+        done = await self.rollouts(program, examples, phase=phase, decoding=decoding, reuse=True)
         return summarize(done, self.task, phase, decoding or self.decoding, time.perf_counter() - began)
 
     async def ask(
@@ -162,6 +202,7 @@ class Lab:
             yield self
             return
         async with Runtime(everything=Binding.parse(place), store=self.runtime.store, meter=self.meter) as runtime:
+            await check_prices(runtime, Graph(self.stage), (DEFAULT_LM,))
             yield Lab(
                 runtime=runtime,
                 task=self.task,
@@ -171,6 +212,7 @@ class Lab:
                 decoding=self.decoding,
                 status=self._status,
                 effects=self.effects,
+                earlier=self.earlier,
             )
 
     async def trainable(self, program: Program, lm: str) -> TrainableEngine:
@@ -226,5 +268,21 @@ class Lab:
         self._status(message, share)
 
 
+async def check_prices(runtime: Runtime, graph: Graph, lms: Iterable[str]) -> None:
+    """Under a budget in money every model has a price. Raises: ConfigError, before any call."""
+    if runtime.meter.budget.usd is None:
+        return
+    for lm in lms:
+        engine = await runtime.bindings.engine(graph, lm)
+        if not getattr(engine, "priced", True):
+            raise ConfigError(
+                f"LM `{lm}` runs on {engine.model_id}, which has no price: a budget in usd cannot be kept.",
+                hint=f'give its price in lmgraph.toml: [options.{engine.name}.prices."{engine.model_id}"]'
+                " input = …, output = …",
+            )
+
+
 def spent(meter: Meter) -> dict[str, float]:
-    return {"calls": meter.calls, "tokens": meter.tokens, "seconds": round(meter.seconds, 3)}
+    return {
+        "calls": meter.calls, "tokens": meter.tokens, "seconds": round(meter.seconds, 3), "usd": round(meter.usd, 6)
+    }  # fmt: skip

@@ -39,7 +39,9 @@ class Optimizer(Protocol):
     """Registered through the entry-point group `lmgraph.optimizers`; constructed with one ``Config``.
 
     A class that trains on free samples may say so with ``trains_weights: ClassVar[bool] = True``: a study with such a
-    stage compares its programs under strict decoding, unless a person chose another.
+    stage compares its programs under strict decoding, unless a person chose another. One whose options name models
+    says which, with ``asks: ClassVar[tuple[str, ...]] = ("teacher",)``: a place on another machine is refused before
+    the first call where the program's private values would go there.
     """
 
     name: ClassVar[str]

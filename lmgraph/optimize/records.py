@@ -29,6 +29,10 @@ class StageRecord:
     paired: Mapping[str, Any] | None = None
     """Against the start on the same rows, as `Comparison.to_data`, with `doubt` where the gain may be chance; None for
     the start, for fewer than two rows, and where scipy is not installed."""
+    reused: int = 0
+    """Calls that runs made before answered: those of modules that were not changed. Not part of ``calls``."""
+    usd: float = 0.0
+    """By the engines' price tables."""
 
 
 def record_data(record: StageRecord) -> dict[str, Any]:

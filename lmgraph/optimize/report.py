@@ -17,8 +17,9 @@ from lmgraph.program.program import Program
 
 _BARS = "▁▂▃▄▅▆▇█"
 SCORE_HEADS = (
-    "stage", "score", "95 % interval", "rows", "decoding", "failed runs", "calls", "tokens", "seconds", "kept",
+    "stage", "score", "95 % interval", "rows", "decoding", "failed runs", "calls", "tokens", "usd", "seconds", "kept",
 )  # fmt: skip
+FAILURE_HEADS = ("module", "start: calls", "failed", "kept: calls", "failed")
 PAIRED_HEADS = ("stage", "difference", "95 % interval", "better", "worse", "p", "test")
 
 
@@ -45,6 +46,11 @@ class Report:
         )
 
     @property
+    def kept(self) -> StageRecord:
+        """The last stage that was kept: what the run ends with."""
+        return [record for record in self.records if record.kept][-1]
+
+    @property
     def labelled(self) -> list[tuple[str, StageRecord]]:
         """Stages with names that tell them apart: those that came up several times have their number before them."""
         names = [record.name for record in self.records]
@@ -59,6 +65,12 @@ class Report:
             "A stage is kept where its dev score is above every one before it."
             " Calls include those that score the stage."
         )
+        if reused := sum(record.reused for record in self.records):
+            made = sum(record.calls for record in self.records)
+            note += (
+                f" {reused} more calls were answered by earlier runs of the same rows, because no change reached them:"
+                f" {reused / (reused + made):.0%} of all."
+            )
         failed = sum(sum(record.dev.get("failed_metrics", {}).values()) for record in self.records)
         if failed:
             note += f" On {failed} scored rows a judge gave nothing usable: they score the low end of the range."
@@ -86,6 +98,8 @@ def render_report(report: Report) -> str:
         if len(rows) > 1:
             parts.append(f"Each p is of one comparison; there are {len(rows)}, so one small p of them says less.")
     parts += [f"**Warning.** {doubt}" for doubt in report.doubts]
+    if rows := failure_rows(report):
+        parts += ["## Calls that failed on the dev rows, by module", _table(FAILURE_HEADS, rows)]
     if sentences := test_rows_told(report):
         parts += ["## Test rows", *sentences]
     for label, record in report.labelled[1:]:
@@ -113,6 +127,7 @@ def score_rows(report: Report) -> list[tuple[str, ...]]:
                 str(sum(dev["failures"].values())),
                 str(record.calls),
                 str(record.tokens),
+                f"{record.usd:.4g}",
                 f"{record.seconds:.0f}",
                 "yes" if record.kept else "no",
             )
@@ -123,6 +138,22 @@ def score_rows(report: Report) -> list[tuple[str, ...]]:
 def paired_rows(report: Report) -> list[tuple[str, ...]]:
     """Cells of the table of paired tests; empty where there is none."""
     return [(label, *paired_cells(record.paired)) for label, record in report.labelled[1:] if record.paired is not None]
+
+
+def failure_rows(report: Report) -> list[tuple[str, ...]]:
+    """Cells: how many calls of each module failed, in the start and in what was kept; empty where none did."""
+    start, kept = (record.dev.get("modules", {}) for record in (report.records[0], report.kept))
+    if not any(counts["failed"] for counts in (*start.values(), *kept.values())):
+        return []
+    none = {"calls": 0, "failed": 0}
+    cells = []
+    for name in {**start, **kept}:
+        row = [name]
+        for counts in (start.get(name, none), kept.get(name, none)):
+            share = counts["failed"] / counts["calls"] if counts["calls"] else 0.0
+            row += [str(counts["calls"]), f"{counts['failed']} ({share:.0%})"]
+        cells.append(tuple(row))
+    return cells
 
 
 def paired_cells(paired: Mapping[str, Any]) -> tuple[str, ...]:
@@ -167,7 +198,7 @@ def _stage(record: StageRecord) -> list[str]:
     parts = ["\n".join(f"- {note}" for note in record.notes)] if record.notes else []
     curves: Mapping[str, Sequence[float]] = record.details.get("curves", {})
     rows = [
-        f"| {name} | {values[0]:.3f} | {values[-1]:.3f} | {sparkline(values)} |"
+        f"| {name} | {_figure(values[0])} | {_figure(values[-1])} | {sparkline(values)} |"
         for name, values in curves.items()
         if values
     ]
@@ -188,6 +219,8 @@ def _module(module: ModuleSpec, params: NodeParams, program: Program) -> list[st
         parts.append(_fence(instruction_diff(module.instruction, params.instruction), "diff"))
     else:
         parts.append("Instruction: the author's, unchanged.")
+    if told := settings_told(params):
+        parts.append(told)
     if params.adapter is not None:
         ref = program.params.adapters[params.adapter]
         parts.append(f"Adapter: `{ref.key}` on {ref.base_model}, sha256 `{ref.sha256[:16]}…`.")
@@ -198,6 +231,14 @@ def _module(module: ModuleSpec, params: NodeParams, program: Program) -> list[st
     else:
         parts.append("No demos.")
     return parts
+
+
+def settings_told(params: NodeParams) -> str:
+    """The settings that are not the author's, in a sentence; empty where there is none."""
+    told = [] if params.temperature is None else [f"temperature {params.temperature:g}"]
+    if params.reasons is not None:
+        told.append("strategy cot" if params.reasons else "strategy predict")
+    return f"Settings: {', '.join(told)}." if told else ""
 
 
 def _fence(text: str, language: str) -> str:
@@ -222,3 +263,8 @@ def sparkline(values: Sequence[float], width: int = 40) -> str:
     return "".join(
         _BARS[round((value - low) / span * (len(_BARS) - 1))] if math.isfinite(value) else " " for value in means
     )
+
+
+def _figure(value: float) -> str:
+    """With three decimals, or where those would be zeros, with what there is."""
+    return f"{value:.3f}" if abs(value) >= 0.0005 or value == 0 else f"{value:.1e}"

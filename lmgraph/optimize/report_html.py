@@ -5,12 +5,23 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from html import escape
+from itertools import accumulate
 from typing import Any
 
 from lmgraph.optimize.difference import demo_data, instruction_diff
 from lmgraph.optimize.records import StageRecord
-from lmgraph.optimize.report import PAIRED_HEADS, SCORE_HEADS, Report, paired_rows, score_rows, test_rows_told
-from lmgraph.optimize.svg import Bar, intervals, line
+from lmgraph.optimize.report import (
+    FAILURE_HEADS,
+    PAIRED_HEADS,
+    SCORE_HEADS,
+    Report,
+    failure_rows,
+    paired_rows,
+    score_rows,
+    settings_told,
+    test_rows_told,
+)
+from lmgraph.optimize.svg import Bar, intervals, line, steps
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 60em; padding: 0 1em; color: #1b1f24; }
@@ -43,10 +54,14 @@ def render_html(report: Report) -> str:
         intervals(bars, objective.low, objective.high),
         _table(SCORE_HEADS, score_rows(report)),
         _paragraphs([report.score_note]),
+        "<h2>Dev score over calls</h2>",
+        steps(_over_calls(report), "calls"),
     ]
     if rows := paired_rows(report):
         parts += ["<h2>Against the start, row by row</h2>", _table(PAIRED_HEADS, rows)]
     parts.append(_paragraphs(report.doubts, "warning"))
+    if rows := failure_rows(report):
+        parts += ["<h2>Calls that failed on the dev rows, by module</h2>", _table(FAILURE_HEADS, rows)]
     if sentences := test_rows_told(report):
         parts += ["<h2>Test rows</h2>", _paragraphs(sentences)]
     for label, record in report.labelled[1:]:
@@ -59,6 +74,15 @@ def render_html(report: Report) -> str:
     page = "\n".join(part for part in parts if part)
     head = f'<meta charset="utf-8"><title>Optimizing {name}</title><style>{STYLE}</style>'
     return f'<!doctype html>\n<html lang="en"><head>{head}</head><body>\n{page}\n</body></html>\n'
+
+
+def _over_calls(report: Report) -> list[tuple[float, float, str, bool]]:
+    """The dev score of each stage at the calls that were made by then."""
+    spent = accumulate(record.calls for record in report.records)
+    return [
+        (calls, record.dev["score"], label, record.kept)
+        for calls, (label, record) in zip(spent, report.labelled, strict=True)
+    ]
 
 
 def _stage(record: StageRecord) -> list[str]:
@@ -88,6 +112,8 @@ def _module(report: Report, name: str, written: str) -> list[str]:
         parts.append("<pre>" + "\n".join(lines) + "</pre>")
     else:
         parts.append("<p>Instruction: the author's, unchanged.</p>")
+    if told := settings_told(params):
+        parts.append(f"<p>{escape(told)}</p>")
     if params.adapter is not None:
         ref = report.best.params.adapters[params.adapter]
         parts.append(f"<p>Adapter <code>{escape(ref.key)}</code> on {escape(ref.base_model)}.</p>")

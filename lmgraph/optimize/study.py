@@ -14,7 +14,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,8 @@ class Study:
         self.state: dict[str, Any] = {"format": FORMAT, "key": key, "stages": [], "spent": {}, "finished": False}
         self.set_aside: Path | None = None
         """Where an unfinished study of another key went."""
+        self.listener: Callable[[str, str, Mapping[str, Any]], None] | None = None
+        """Is told of every event too: its stage, its name and its data."""
 
     @staticmethod
     def open(folder: Path, key: str, *, fresh: bool = False) -> Study:
@@ -78,6 +80,8 @@ class Study:
         line = json.dumps({"time": round(time.time(), 3), "stage": stage, "event": event, **data})
         with (self.folder / "events.jsonl").open("a", encoding="utf-8") as file:
             file.write(line + "\n")
+        if self.listener is not None:
+            self.listener(stage, event, data)
 
     def events(self, stage: str | None = None) -> list[dict[str, Any]]:
         path = self.folder / "events.jsonl"

@@ -79,6 +79,29 @@ def line(values: Sequence[float], name: str) -> str:
     return _svg(height, parts)
 
 
+def steps(points: Sequence[tuple[float, float, str, bool]], across: str) -> str:
+    """(x, y, name, strong) in order of x, joined by a line; x from 0, labelled ``across``."""
+    height, plot = 150, WIDTH - LABELS - RIGHT
+    widest = max(x for x, *_ in points) or 1.0
+    low, high = min(y for _, y, *_ in points), max(y for _, y, *_ in points)
+    span = (high - low) or 1.0
+
+    def at(x: float, y: float) -> tuple[float, float]:
+        return LABELS + plot * x / widest, 24 + (height - 66) * (1 - (y - low) / span)
+
+    bottom = height - 34
+    parts = [_line(LABELS, bottom, LABELS + plot, bottom, "grid")]
+    joined = " ".join(f"{a:.1f},{b:.1f}" for a, b in (at(x, y) for x, y, *_ in points))
+    parts.append(f'<polyline class="strong" points="{joined}"/>')
+    for x, y, name, strong in points:
+        a, b = at(x, y)
+        parts.append(f'<circle class="{"strong" if strong else "weak"}" cx="{a:.1f}" cy="{b:.1f}" r="4"/>')
+        parts.append(_text(a, b - 8, f"{name} {y:.3f}", "middle"))
+    parts.append(_text(LABELS, bottom + 16, "0", "middle"))
+    parts.append(_text(LABELS + plot, bottom + 16, f"{widest:,.0f} {across}", "middle"))
+    return _svg(height, parts)
+
+
 def _svg(height: float, parts: Sequence[str]) -> str:
     return f'<svg viewBox="0 0 {WIDTH} {height:.0f}" width="{WIDTH}" role="img">' + "".join(parts) + "</svg>"
 

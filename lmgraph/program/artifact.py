@@ -18,7 +18,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -27,11 +27,15 @@ from lmgraph.graph import dump
 from lmgraph.graph.graph import Graph
 from lmgraph.graph.verify import verify
 from lmgraph.program import params as params_module
-from lmgraph.program.params import Params, interface_hash
+from lmgraph.program.clearance import mixed_adapters
+from lmgraph.program.fingerprints import Fingerprints, fingerprints, interface_hash
+from lmgraph.program.params import Params
 from lmgraph.program.program import Program, graph_hash
 from lmgraph.program.python_files import python_files
 
-FORMAT = 1
+FORMAT = 2
+"""Format 1 knew two fingerprints of a module in place of five: it is read, and made whole from its graph."""
+OLDEST = 1
 MANIFEST = "artifact.json"
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 _UNHASHED = {MANIFEST}
@@ -79,14 +83,18 @@ def load(folder: Path) -> Program:
             raise Corrupt(
                 f"{folder}: {name} is not what was saved (its sha256 differs).", hint="copy or make the artifact again"
             )
-    graph = dump.load((folder / "graph.json").read_text("utf-8"))
+    try:
+        graph = dump.load((folder / "graph.json").read_text("utf-8"))
+    except VersionMismatch as error:
+        raise VersionMismatch(f"{folder}: {error.message}", hint="tune the program again with this version") from None
     try:
         verify(graph)
     except GraphInvariantError as error:
         raise Corrupt(f"{folder}: its graph does not hold together: {error}.", hint="make the artifact again") from None
     try:
-        params = params_module.from_data(json.loads((folder / "params.json").read_text("utf-8")))
-    except (KeyError, TypeError, ValueError) as error:
+        data = json.loads((folder / "params.json").read_text("utf-8"))
+        params = params_module.from_data(_from_format_1(data, graph) if manifest["format"] == 1 else data)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise Corrupt(
             f"{folder}: params.json does not hold together: {error}.", hint="make the artifact again"
         ) from None
@@ -109,12 +117,25 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise Corrupt(f"{path} cannot be read: {error}.", hint="copy or make the artifact again") from None
     if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict) or "format" not in manifest:
         raise Corrupt(f"{path} does not have the form of a manifest.", hint="copy or make the artifact again")
-    if manifest["format"] != FORMAT:
+    found = manifest["format"]
+    if type(found) is not int or not OLDEST <= found <= FORMAT:
+        newer = type(found) is int and found > FORMAT
         raise VersionMismatch(
-            f"{folder} has artifact format {manifest['format']}; this lmgraph reads format {FORMAT}.",
-            hint="make the artifact again with this version",
+            f"{folder} has artifact format {found}; this lmgraph reads formats {OLDEST} to {FORMAT}.",
+            hint="install the lmgraph that wrote it, or a later one" if newer else "make the artifact again",
         )
     return manifest
+
+
+def _from_format_1(data: Any, graph: Graph) -> dict[str, Any]:
+    """The params of an artifact of format 1, which were made for its own graph: what its fingerprints lack comes from
+    there. Raises: KeyError, TypeError or AttributeError on data of another shape."""
+    current = fingerprints(graph)
+    modules = {}
+    for name, node in data["modules"].items():
+        known = {} if name not in current else asdict(current[name])
+        modules[name] = {**node, "fingerprints": {**asdict(Fingerprints()), **known, "interface": node["interface"]}}
+    return {**data, "modules": modules}
 
 
 def check_fit(graph: Graph, params: Params, where: object) -> None:
@@ -126,10 +147,11 @@ def check_fit(graph: Graph, params: Params, where: object) -> None:
     for name, node in params.modules.items():
         if name not in known:
             problems.append(f"parameters for `{name}`, which the program does not have")
-        elif node.interface != interface_hash(known[name]):
+        elif node.fingerprints.interface != interface_hash(known[name]):
             problems.append(f"the inputs or outputs of `{name}` are not those its parameters were made for")
         if node.adapter is not None and node.adapter not in params.adapters:
             problems.append(f"`{name}` uses the adapter {node.adapter}, which is not there")
+    problems += mixed_adapters(graph, params)
     if problems:
         raise GraphMismatch(
             f"{where} does not fit the program: {'; '.join(problems)}.", hint="tune the changed program again"

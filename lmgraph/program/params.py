@@ -5,15 +5,13 @@ A Params is to a Graph what a state_dict is to a network. Nothing here knows how
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from lmgraph.graph.graph import Graph, ModuleSpec
-from lmgraph.graph.types import Field, Type
+from lmgraph.program.fingerprints import Fingerprints, digest, fingerprints
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +54,12 @@ class NodeParams:
     demos: tuple[Demo, ...] = ()
     adapter: str | None = None
     """Key in ``Params.adapters``."""
-    interface: str = ""
-    """Fingerprint of the module's signature when these were made: must equal the graph's."""
-    behaviour: str = ""
-    """Fingerprint of the author's instruction, descriptions and strategy then: a difference is a warning."""
+    temperature: float | None = None
+    """None: the author's."""
+    reasons: bool | None = None
+    """Whether the model writes its reasoning first (`cot`) or not (`predict`); None: as the author says."""
+    fingerprints: Fingerprints = field(default_factory=Fingerprints)
+    """Of the module as it was when these were learned; of the graph's, where nothing was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +70,9 @@ class Params:
     @staticmethod
     def default(graph: Graph) -> Params:
         """The author's own values."""
+        current = fingerprints(graph)
         return Params(
-            {
-                module.name: NodeParams(
-                    module.instruction, interface=interface_hash(module), behaviour=behaviour_hash(module)
-                )
-                for module in graph.modules
-            }
+            {module.name: NodeParams(module.instruction, fingerprints=current[module.name]) for module in graph.modules}
         )
 
     def with_module(self, name: str, **changes: Any) -> Params:
@@ -92,6 +88,17 @@ class Params:
         known = {**self.adapters, ref.key: ref}
         used = {params.adapter for params in changed.values()}
         return Params(changed, {key: adapter for key, adapter in known.items() if key in used})
+
+
+def as_learned(module: ModuleSpec, params: NodeParams) -> ModuleSpec:
+    """The module with the settings that its parameters hold in place of the author's."""
+    if params.temperature is None and params.reasons is None:
+        return module
+    return replace(
+        module,
+        temperature=module.temperature if params.temperature is None else params.temperature,
+        reasons=module.reasons if params.reasons is None else params.reasons,
+    )
 
 
 def to_data(params: Params) -> dict[str, Any]:
@@ -111,11 +118,15 @@ def to_data(params: Params) -> dict[str, Any]:
                 for demo in node.demos
             ],
             "adapter": node.adapter,
-            "interface": node.interface,
-            "behaviour": node.behaviour,
+            "fingerprints": {**asdict(node.fingerprints), "data": list(node.fingerprints.data)},
+            **{name: value for name, value in _settings(node).items() if value is not None},
         }
     adapters = {key: {**asdict(ref), "folder": ref.folder.as_posix()} for key, ref in sorted(params.adapters.items())}
     return {"modules": modules, "adapters": adapters}
+
+
+def _settings(node: NodeParams) -> dict[str, Any]:
+    return {"temperature": node.temperature, "reasons": node.reasons}
 
 
 def from_data(data: Mapping[str, Any]) -> Params:
@@ -129,8 +140,9 @@ def from_data(data: Mapping[str, Any]) -> Params:
                 for demo in node["demos"]
             ),
             adapter=node["adapter"],
-            interface=str(node["interface"]),
-            behaviour=str(node["behaviour"]),
+            temperature=None if node.get("temperature") is None else float(node["temperature"]),
+            reasons=None if node.get("reasons") is None else bool(node["reasons"]),
+            fingerprints=_read_fingerprints(node["fingerprints"]),
         )
         for name, node in data["modules"].items()
     }
@@ -144,60 +156,43 @@ def from_data(data: Mapping[str, Any]) -> Params:
 
 
 def params_hash(params: Params) -> str:
-    """sha256 in hex over everything that changes behaviour; where adapter files lie does not take part."""
+    """sha256 in hex over everything that changes behaviour; where adapter files lie does not take part, and
+    fingerprints, which tell what the values were learned for, do not either."""
     data = to_data(params)
     for ref in data["adapters"].values():
         del ref["folder"]
-    return _digest(data)
+    for node in data["modules"].values():
+        del node["fingerprints"]
+    return digest(data)
 
 
-def interface_hash(module: ModuleSpec) -> str:
-    """Names, types and labels of inputs and outputs, in an order that does not depend on the author's."""
-    sides = {"inputs": module.inputs, "outputs": module.outputs}
-    return _digest({side: sorted(_interface(field) for field in fields) for side, fields in sides.items()})
+def stamped(before: Params, after: Params, graph: Graph, data: str) -> Params:
+    """``after``, in which what is not as in ``before`` was learned now: for the modules of ``graph``, on rows of the
+    hash ``data``. What did not change keeps its fingerprints."""
+    current = fingerprints(graph)
+    modules = {}
+    for name, node in after.modules.items():
+        old = before.modules[name]
+        if learned_values(before, name) != learned_values(after, name):
+            rows = tuple(dict.fromkeys((*old.fingerprints.data, data)))
+            node = replace(node, fingerprints=replace(current[name], data=rows))
+        modules[name] = node
+    return replace(after, modules=modules)
 
 
-def behaviour_hash(module: ModuleSpec) -> str:
-    """What the author says of the step beside its interface: instruction, field descriptions, constraints and order,
-    strategy with its settings, checks."""
-    return _digest(
-        {
-            "instruction": module.instruction,
-            "fields": [
-                [field.name, field.description, field.constraint.text if field.constraint else None]
-                for field in (*module.inputs, *module.outputs)
-            ],
-            "strategy": [
-                module.strategy, module.reasons, module.samples, module.select, module.tools, module.max_steps
-            ],
-            "checks": [[check.message, check.required, repr(check.condition)] for check in module.checks],
-        }
-    )  # fmt: skip
+def learned_values(params: Params, module: str) -> tuple[Any, ...]:
+    """What an optimizer may have written: instruction, descriptions, demos, settings, the adapter by its weights."""
+    node = params.modules[module]
+    ref = None if node.adapter is None else params.adapters[node.adapter]
+    settings = tuple(_settings(node).values())
+    return node.instruction, dict(node.descriptions), node.demos, settings, ref and (ref.base_model, ref.sha256)
 
 
-def _interface(field: Field) -> str:
-    return f"{field.name}: {field.label} {closed_type(field.type)}"
-
-
-def closed_type(type_: Type) -> str:
-    """The type written out without declared names, so that renaming a record or enum changes nothing."""
-    match type_.kind:
-        case "enum":
-            return "enum(" + ", ".join(sorted(json.dumps(label) for label in type_.labels)) + ")"
-        case "record":
-            return "record(" + ", ".join(sorted(_interface(field) for field in type_.fields)) + ")"
-        case "list":
-            return f"list[{closed_type(type_.element)}]"
-        case "map":
-            return f"map[str, {closed_type(type_.value)}]"
-        case "optional":
-            return f"{closed_type(type_.inner)}?"
-        case "union":
-            return "(" + " | ".join(closed_type(option) for option in type_.options) + ")"
-        case "literal" | "scalar":
-            return str(type_)
-
-
-def _digest(data: Any) -> str:
-    text = json.dumps(data, ensure_ascii=True, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+def _read_fingerprints(data: Mapping[str, Any]) -> Fingerprints:
+    return Fingerprints(
+        str(data["interface"]),
+        str(data["behaviour"]),
+        str(data["lm"]),
+        {str(flow): str(one) for flow, one in data["graph"].items()},
+        tuple(str(one) for one in data["data"]),
+    )

@@ -3,7 +3,7 @@
 from lmgraph.runtime.bind import Binding
 from lmgraph.runtime.cache import ResponseCache
 from lmgraph.runtime.engine import TrainableEngine
-from lmgraph.runtime.events import Event, NodeFinished, NodeStarted, RunFinished
+from lmgraph.runtime.events import Event, NodeFinished, NodeStarted, RunFinished, TextSampled
 from lmgraph.runtime.limits import Budget, Meter
 from lmgraph.runtime.service import RunOptions, Runtime
 from lmgraph.runtime.store import TraceStore
@@ -26,6 +26,7 @@ __all__ = [
     "RunSettings",
     "Runtime",
     "Step",
+    "TextSampled",
     "Trace",
     "TraceStore",
     "TrainableEngine",

@@ -25,6 +25,10 @@ class Answers(Protocol):
         """What the engine would answer, or answered, to the very same request; None where that is not known."""
         ...
 
+    def name(self, engine: Engine, request: GenerateRequest) -> str | None:
+        """What the answer will be kept under, so that equal requests under way share it; None where it is not kept."""
+        ...
+
     def keep(self, engine: Engine, request: GenerateRequest, generation: Generation) -> None:
         """The engine was asked and said this."""
         ...
@@ -42,6 +46,10 @@ class FirstOf:
             if known is not None:
                 return known
         return None
+
+    def name(self, engine: Engine, request: GenerateRequest) -> str | None:
+        names = (place.name(engine, request) for place in self._places)
+        return next((name for name in names if name is not None), None)
 
     def keep(self, engine: Engine, request: GenerateRequest, generation: Generation) -> None:
         for place in self._places:

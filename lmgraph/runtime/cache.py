@@ -1,9 +1,9 @@
 """The response cache: what engines answered, by the whole request.
 
 One small file an answer, named by the hash of all that decides it: engine, model, tokenizer, adapter version, prompt
-ids, sampling, and the seed where anything is sampled. A file is written beside its place and moved there, so processes
-share a cache without locks. It begins with a checksum over its name and content: one that was torn, changed or moved
-is a miss, and is deleted. Values are made anew from the file at each hit.
+ids, sampling, the seed where anything is sampled, and the machine where that is another one. A file is written beside
+its place and moved there, so processes share a cache without locks. It begins with a checksum over its name and
+content: one that was torn, changed or moved is a miss, and is deleted. Values are made anew from the file at each hit.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from lmgraph.errors import ConfigError
+from lmgraph.runtime.addresses import is_loopback
 from lmgraph.runtime.answers import Known
-from lmgraph.runtime.engine import Engine, GenerateRequest, Generation, TrainableEngine
+from lmgraph.runtime.engine import Engine, GenerateRequest, Generation, RemoteEngine, TrainableEngine
 
 FORMAT = "lmgraph-answer-1"
 """Takes part in every name, so that another format never meets these files."""
@@ -111,6 +112,10 @@ class ResponseCache:
             fingerprint = engine.tokenizer.fingerprint
             options = self._setup.get(engine.name)
             parts = [FORMAT, options, engine.name, engine.model_id, fingerprint, engine.stop_token_ids, weights]
+            # Whether another machine is asked must not tell what a model on this one was asked before.
+            parts += (
+                sorted(url for url in engine.urls if not is_loopback(url)) if isinstance(engine, RemoteEngine) else []
+            )
             text = json.dumps(parts, sort_keys=True, default=str)
             known = self._engines[id(engine)] = (engine, text.encode())
         return known[1]
@@ -134,6 +139,9 @@ class CachedAnswers:
             return None
         found = self._cache.find(self._cache.name(engine, request))
         return None if found is None else Known(found, "cache")
+
+    def name(self, engine: Engine, request: GenerateRequest) -> str | None:
+        return self._cache.name(engine, request) if self._takes(engine, request) else None
 
     def keep(self, engine: Engine, request: GenerateRequest, generation: Generation) -> None:
         if self._takes(engine, request) and generation.finish_reason != "abort":

@@ -13,12 +13,14 @@ from lmgraph.graph.expression_text import paths_read
 from lmgraph.graph.graph import ModuleSpec, OutputCheck
 from lmgraph.program.expressions import Evaluator, NoValue, compile_expression
 from lmgraph.runtime.answers import Answers
-from lmgraph.runtime.engine import Engine, GenerateRequest, Generation, SamplingParams
+from lmgraph.runtime.asking import Question, Shared, ask
+from lmgraph.runtime.engine import Engine, GenerateRequest, Generation, SamplingParams, TextSink
+from lmgraph.runtime.events import Tell, TextSampled
 from lmgraph.runtime.limits import Meter
 from lmgraph.runtime.parse import Decoding, ParseProblem
 from lmgraph.runtime.prompt import Correction, PromptRenderer
 from lmgraph.runtime.seeds import Seeds
-from lmgraph.runtime.trace import Call, CheckRecord, Failure
+from lmgraph.runtime.trace import Call, CallSource, CheckRecord, Failure
 
 
 class CompiledCheck:
@@ -58,9 +60,11 @@ class ModuleVersion:
     checks: Sequence[CompiledCheck] = ()
     adapter: str | None = None
     """As the engine knows it."""
+    prefix: tuple[str, ...] | None = None
+    """Names what its prompts begin with, where one call of them goes ahead of the others (runtime/asking.py)."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Sampling:
     """How the calls of one run sample, and what counts them."""
 
@@ -70,15 +74,23 @@ class Sampling:
     seeds: Seeds
     """A call's seed follows from its key and the number of the retry."""
     meter: Meter
+    shared: Shared
+    """What the calls of all runs share while they are under way."""
     answers: Answers | None = None
     """Looked in before an engine is asked; what is found there is no call, and no budget counts it."""
+    tell: Tell | None = None
+    """Is told of answers while they are written."""
+    number: int = 0
+    """Of the run: where an engine is busy, calls of earlier runs go first."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class CallContext:
     node: str
     call_key: str
     sampling: Sampling
+    behind: int = 0
+    """`PlannedCall.behind`."""
 
 
 async def call_module(
@@ -102,7 +114,9 @@ async def call_module(
             return call
         record.append(call)
         if call.outputs is not None:
-            return {field.name: call.outputs[field.name] for field in version.spec.outputs}
+            if version.spec.reasons:  # the reasoning is nobody's value
+                return {field.name: call.outputs[field.name] for field in version.spec.outputs}
+            return dict(call.outputs)
         failure = call.failure
         assert failure is not None
         if retry >= (parse_retries if failure.kind == "parse" else retries):
@@ -128,11 +142,11 @@ async def _sample(
     sampling = SamplingParams(version.spec.max_tokens, temperature, seed=seed, constraint=constraint)
     prompt_ids = version.renderer.render(inputs, corrections)
     started, began = time.time(), time.perf_counter()
-    request = GenerateRequest(prompt_ids, sampling, version.adapter, key)
-    known = None if asked.answers is None else asked.answers.find(version.engine, request)
-    generation = await _ask_engine(version, request, context) if known is None else known.generation
-    if isinstance(generation, Failure):
-        return generation
+    rank = (asked.number, -context.behind)
+    answer = await _ask_engine(version, GenerateRequest(prompt_ids, sampling, version.adapter, key, rank), context)
+    if isinstance(answer, Failure):
+        return answer
+    generation, source = answer
     if generation.finish_reason == "abort":
         return Failure("engine", "the engine aborted the call", context.node, key)
     text = version.engine.tokenizer.decode(generation.token_ids)
@@ -170,30 +184,33 @@ async def _sample(
         queue_seconds=generation.queue_seconds,
         prefill_seconds=generation.prefill_seconds,
         decode_seconds=generation.decode_seconds,
-        source="engine" if known is None else known.source,
+        source=source,
+        attempts=generation.attempts,
+        cost=None if generation.usage is None else generation.usage.cost,
     )
 
 
-async def _ask_engine(version: ModuleVersion, request: GenerateRequest, context: CallContext) -> Generation | Failure:
+async def _ask_engine(
+    version: ModuleVersion, request: GenerateRequest, context: CallContext
+) -> tuple[Generation, CallSource] | Failure:
     asked = context.sampling
-    asked.meter.admit()
-    tokens = 0
+    tell = None if asked.tell is None else _pieces_to(asked.tell, context.node, request.request_id)
+    question = Question(version.engine, request, version.prefix, tell)
     try:
-        generation = await version.engine.generate(request)
-        used = generation.usage
-        sampled = len(request.prompt_ids) + len(generation.token_ids)
-        tokens = used.prompt_tokens + used.completion_tokens if used else sampled
+        return await ask(question, meter=asked.meter, answers=asked.answers, shared=asked.shared)
     except EngineUnavailable:
         raise
     except ContextOverflow as error:  # the program's own doing: its values grew too long
         return Failure("overflow", str(error), context.node, request.request_id)
     except EngineError as error:
         return Failure("engine", str(error), context.node, request.request_id)
-    finally:
-        asked.meter.count(tokens)
-    if asked.answers is not None:
-        asked.answers.keep(version.engine, request, generation)
-    return generation
+
+
+def _pieces_to(tell: Tell, node: str, call_key: str) -> TextSink:
+    async def told(text: str) -> None:
+        await tell(TextSampled(node, call_key, text))
+
+    return told
 
 
 def _read(

@@ -7,7 +7,7 @@ logprobs (text engines) say so with ``token_exact = False``, and training refuse
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
@@ -61,15 +61,18 @@ class SamplingParams:
     constraint: Constraint | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class GenerateRequest:
-    """One sample of one prompt."""
+    """One sample of one prompt. Nobody changes one; a frozen one takes three times as long to make, at every call."""
 
     prompt_ids: Sequence[int]
     sampling: SamplingParams
     adapter: str | None = None
     """`name@version` of a loaded adapter; None is the base model."""
     request_id: str = ""
+    rank: tuple[int, int] = (0, 0)
+    """Where more requests wait than an engine takes, the lowest goes first: (number of the run, minus the calls that
+    wait for this one, one after another)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +87,9 @@ class Usage:
     """In the currency of the price table; None where the table does not name the model."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Generation:
-    """What the sampler chose. All lists have one entry a sampled token."""
+    """What the sampler chose. All lists have one entry a sampled token. Not frozen, as GenerateRequest is not."""
 
     token_ids: list[int]
     """The stop token is included where one was sampled (``finish_reason == "stop"``)."""
@@ -195,6 +198,28 @@ class RemoteEngine(Engine, Protocol):
 
     @property
     def urls(self) -> tuple[str, ...]: ...
+
+
+@runtime_checkable
+class PrefixEngine(Engine, Protocol):
+    """An engine that says whether it keeps what it computed of a prompt's beginning for later calls. Where it does, the
+    first of the calls that begin alike goes ahead of the others."""
+
+    @property
+    def caches_prefixes(self) -> bool: ...
+
+
+TextSink: TypeAlias = Callable[[str], Awaitable[None]]
+"""Is given the text of an answer piece by piece, in order. A slow one holds the answer up."""
+
+
+@runtime_checkable
+class StreamingEngine(Engine, Protocol):
+    """An engine that tells of an answer while it is written."""
+
+    async def stream(self, request: GenerateRequest, tell: TextSink) -> Generation:
+        """As ``generate``; what ``tell`` was given is the text of the answer, in the end."""
+        ...
 
 
 @runtime_checkable

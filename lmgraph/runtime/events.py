@@ -42,16 +42,27 @@ class NodeFinished:
 
 
 @dataclass(frozen=True, slots=True)
+class TextSampled:
+    """A piece of what a module's model writes, from engines that stream. What it wrote before a retry, whose call key
+    is another one, is void."""
+
+    node: str
+    call_key: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class RunFinished:
     """The last event: all that the run did."""
 
     trace: Trace
 
 
-Event: TypeAlias = NodeStarted | NodeFinished | RunFinished
+Event: TypeAlias = NodeStarted | TextSampled | NodeFinished | RunFinished
+Tell: TypeAlias = Callable[[Event], Awaitable[None]]
 
 
-def observed(call: CallFunction, tell: Callable[[Event], Awaitable[None]]) -> CallFunction:
+def observed(call: CallFunction, tell: Tell) -> CallFunction:
     """``call`` with an event before and after it. A slow listener holds the run up instead of filling memory."""
 
     async def told(node: PlannedCall, key: str, inputs: Mapping[str, Any]) -> Any:

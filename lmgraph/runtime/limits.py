@@ -1,5 +1,5 @@
-"""One budget over everything a command or an optimize run does: calls, tokens, seconds. A hard stop, checked before
-each call; calls under way when it is reached are finished and counted."""
+"""One budget over everything a command or an optimize run does: calls, tokens, seconds, money. A hard stop, checked
+before each call; calls under way when it is reached are finished and counted."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ class Budget:
     calls: int | None = None
     tokens: int | None = None
     seconds: float | None = None
+    usd: float | None = None
+    """Money, by the price tables of the engines; a model of one's own machine costs nothing."""
 
     @staticmethod
     def parse(text: str) -> Budget:
-        """`calls=2000,tokens=1e6,minutes=10`. Raises: ConfigError."""
+        """`calls=2000,tokens=1e6,minutes=10,usd=2.50`. Raises: ConfigError."""
         limits: dict[str, float] = {}
         for part in text.split(","):
             name, equals, value = part.strip().partition("=")
@@ -29,10 +31,11 @@ class Budget:
                 number = float(value)
             except ValueError:
                 number = -1.0
-            known = name in ("calls", "tokens", "seconds", "minutes", "hours")
+            known = name in ("calls", "tokens", "seconds", "minutes", "hours", "usd")
             if not equals or not known or not 0 <= number < math.inf:
                 raise ConfigError(
-                    f"The budget has `{part.strip()}`; expected calls, tokens, seconds, minutes or hours = number.",
+                    f"The budget has `{part.strip()}`; expected calls, tokens, seconds, minutes, hours or usd and a"
+                    " number.",
                     hint="for example --budget calls=2000,minutes=10",
                 )
             limits[name] = number
@@ -42,6 +45,7 @@ class Budget:
             int(limits["calls"]) if "calls" in limits else None,
             int(limits["tokens"]) if "tokens" in limits else None,
             sum(seconds) if seconds else None,
+            limits.get("usd"),
         )
 
 
@@ -55,20 +59,22 @@ class Meter:
         calls: int = 0,
         tokens: int = 0,
         seconds: float = 0.0,
+        usd: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.budget = budget or Budget()
         self.calls = calls
         self.tokens = tokens
+        self.usd = usd
         self._before = seconds
         self._clock = clock
         self._since = clock()
         self._under_way = 0
         self._reserved = Budget()
 
-    def reserve(self, calls: int = 0, tokens: int = 0, seconds: float = 0.0) -> None:
+    def reserve(self, calls: int = 0, tokens: int = 0, seconds: float = 0.0, usd: float = 0.0) -> None:
         """Keep this much of the budget back until ``reserve()`` gives it free: for the scoring that must follow."""
-        self._reserved = Budget(calls, tokens, seconds)
+        self._reserved = Budget(calls, tokens, seconds, usd)
 
     @property
     def seconds(self) -> float:
@@ -89,13 +95,17 @@ class Meter:
             raise self._exhausted("tokens", budget.tokens, reserved.tokens)
         if budget.seconds is not None and self.seconds >= budget.seconds - (reserved.seconds or 0.0):
             raise self._exhausted("seconds", budget.seconds, reserved.seconds)
+        if budget.usd is not None and self.usd >= budget.usd - (reserved.usd or 0.0):
+            raise self._exhausted("usd", budget.usd, reserved.usd)
 
     def _exhausted(self, unit: str, limit: float, reserved: float | None) -> BudgetExhausted:
-        kept = f" ({reserved:.0f} of them kept back to score the result)" if reserved else ""
-        return BudgetExhausted(f"The budget of {limit:.0f} {unit}{kept} is used up.", hint=f"raise --budget {unit}=")
+        form = ".4g" if unit == "usd" else ".0f"
+        kept = f" ({reserved:{form}} of them kept back to score the result)" if reserved else ""
+        return BudgetExhausted(f"The budget of {limit:{form}} {unit}{kept} is used up.", hint=f"raise --budget {unit}=")
 
-    def count(self, tokens: int) -> None:
+    def count(self, tokens: int, usd: float = 0.0) -> None:
         """Called after each admitted call, whatever came of it."""
         self._under_way -= 1
         self.calls += 1
         self.tokens += tokens
+        self.usd += usd

@@ -138,6 +138,21 @@ class _Mapping(Generic[Item, Result]):
             raise
 
 
+class Once(Generic[Result]):
+    """What ``make`` gives, made when it is first asked for, by whoever asks first."""
+
+    def __init__(self, make: Callable[[], Awaitable[Result]]) -> None:
+        self._make = make
+        self._lock = asyncio.Lock()
+        self._made: list[Result] = []
+
+    async def value(self) -> Result:
+        async with self._lock:
+            if not self._made:
+                self._made.append(await self._make())
+            return self._made[0]
+
+
 def _source(items: Iterable[Item] | AsyncIterable[Item]) -> Callable[[], Awaitable[Item]]:
     """The next item, or StopAsyncIteration."""
     if isinstance(items, AsyncIterable):

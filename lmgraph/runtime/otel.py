@@ -81,6 +81,8 @@ def _call_span(run: Mapping[str, Any], call: Mapping[str, Any], root: str, *, ju
         names.CONSTRAINED: call["constrained"],
         names.RETRY: call["retry"],
         names.SOURCE: call["source"],
+        names.ATTEMPTS: call["attempts"],
+        names.COST: call["cost"],
         names.JUDGED: judged,
         names.QUEUE_SECONDS: float(call["queue_seconds"]),
         names.PREFILL_SECONDS: float(call["prefill_seconds"]),

@@ -68,6 +68,8 @@ class PlannedCall(Planned):
     kind: Literal["module", "extern", "flow"]
     name: str
     arguments: tuple[PlannedOperand, ...]
+    behind: int = 0
+    """Calls of modules that wait for this one, one after another: the critical path from here to the flow's end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import pairwise
 from typing import Any
 
+from lmgraph.graph.effects import acts, flows_with, guards, nodes_with
 from lmgraph.graph.expression_text import paths_read
 from lmgraph.graph.expressions import Expr, references
 from lmgraph.graph.graph import Graph, MetricSpec
@@ -26,9 +27,9 @@ from lmgraph.graph.nodes import (
     ReleaseNode,
     Return,
 )
-from lmgraph.graph.walk import inner_regions, leaves, node_references, values_of
+from lmgraph.graph.walk import inner_regions, leaves, node_references, values_of, walk
 from lmgraph.program.expressions import compile_expression
-from lmgraph.runtime.effects import Effects
+from lmgraph.runtime.critical import CriticalPaths
 from lmgraph.runtime.plan import (
     FlowPlan,
     PlannedCall,
@@ -55,42 +56,48 @@ class Planner:
         self._graph = graph
         self._stubbed = stubbed
         self._waits = waits
-        self._effects = Effects(graph)
-        self._flows: dict[str, FlowPlan] = {}
+        self._flows: dict[tuple[str, int], FlowPlan] = {}
+        self.paths = CriticalPaths(graph, self.waits)
+        bodies = [*(flow.body for flow in graph.flows), *(one.body for one in graph.metrics if one.body is not None)]
+        acting, guarding = flows_with(graph, acts), flows_with(graph, guards)
+        self._acting = frozenset[str]().union(*(nodes_with(body, acting, acts) for body in bodies))
+        self._strict = frozenset[str]().union(*(nodes_with(body, guarding, guards) for body in bodies))
+        self._loops = {node.id for body in bodies for node in walk(body) if isinstance(node, LoopNode)}
 
-    def flow(self, name: str) -> FlowPlan:
-        if name not in self._flows:
+    def flow(self, name: str, after: int = 0) -> FlowPlan:
+        """``after`` calls of modules wait for what it gives."""
+        if (name, after) not in self._flows:
             spec = self._graph.flow(name)
             given = tuple((field.name, parameter.id) for field, parameter in _pairs(spec.inputs, spec.body.parameters))
             outputs = [field.name for field in spec.outputs]
-            self._flows[name] = FlowPlan(name, given, _Body(self, outputs).region(spec.body, name))
-        return self._flows[name]
+            self._flows[name, after] = FlowPlan(name, given, _Body(self, outputs).region(spec.body, name, after))
+        return self._flows[name, after]
 
     def metric(self, spec: MetricSpec) -> FlowPlan:
         """Its call keys start with the metric's name."""
         assert spec.body is not None
         given = tuple((name, one.id) for name, one in _pairs(("gold", "pred"), spec.body.parameters))
         path = given[0][1].rpartition("/")[0]
-        return FlowPlan(spec.name, given, _Body(self, [""]).region(spec.body, path))
+        return FlowPlan(spec.name, given, _Body(self, [""]).region(spec.body, path, 0))
 
-    def control(self, region: Region) -> tuple[list[set[int]], list[bool]]:
-        """For each node the earlier ones it waits for, and whether it suspends."""
+    def waits(self, region: Region) -> list[set[int]]:
+        """For each node the earlier ones it waits for."""
         position = {value: index for index, node in enumerate(region.nodes) for value in values_of(node)}
         waits: list[set[int]] = []
-        guards: list[int] = []
+        guarding: list[int] = []
         last_exit: int | None = None
         for index, node in enumerate(region.nodes):
             sources = {position[value] for value in node_references(node) if value in position}
             if last_exit is not None:
                 sources.add(last_exit)
-            if self._effects.acts(node):
-                sources.update(guards)
-            if self._effects.must_succeed(node):
-                guards.append(index)
+            if node.id in self._acting:
+                sources.update(guarding)
+            if node.id in self._strict:
+                guarding.append(index)
             if leaves(node):
                 last_exit = index
             waits.append(sources)
-        return waits, [self.suspends(node) for node in region.nodes]
+        return waits
 
     def suspends(self, node: Node) -> bool:
         match node:
@@ -108,18 +115,29 @@ class Planner:
         may_leave = leaves(node)
         return {
             "id": node.id,
-            "local": node.id[len(path) + 1 :],
+            "local": self._local(node.id, path),
             "gives": values_of(node) if isinstance(node, IfNode | LoopNode | ExitIf | Return) else None,
-            "strict": may_leave or self._effects.must_succeed(node),
-            "acts": self._effects.acts(node),
+            "strict": may_leave or node.id in self._strict,
+            "acts": node.id in self._acting,
             "leaves": may_leave,
         }
 
-    def call_of_flow(self, node: FlowCall, traits: dict[str, Any]) -> PlannedNode:
+    def _local(self, id: str, path: str) -> str:
+        """The id below ``path``. What a pass took out of a loop keeps the key that it had in the first round."""
+        local = id[len(path) + 1 :]
+        if "/" not in local:
+            return local
+        keyed, at = [], path
+        for part in local.split("/"):
+            at = f"{at}/{part}"
+            keyed.append(f"{part}[0]" if at in self._loops and at != id else part)
+        return "/".join(keyed)
+
+    def call_of_flow(self, node: FlowCall, after: int, traits: dict[str, Any]) -> PlannedNode:
         arguments = _operands(node.arguments)
         if node.flow in self._stubbed:
             return PlannedCall(kind="flow", name=node.flow, arguments=arguments, **traits)
-        return PlannedFlow(flow=self.flow(node.flow), arguments=arguments, **traits)
+        return PlannedFlow(flow=self.flow(node.flow, after), arguments=arguments, **traits)
 
 
 class _Body:
@@ -131,15 +149,17 @@ class _Body:
         self._loops: dict[str, list[str]] = {}
         """Names of the carried variables of the loops around."""
 
-    def region(self, region: Region, path: str) -> RegionPlan:
-        """``path`` is the id of the nearest flow, loop or map around."""
-        waits, suspending = self._planner.control(region)
+    def region(self, region: Region, path: str, after: int) -> RegionPlan:
+        """``path`` is the id of the nearest flow, loop or map around; ``after`` calls wait for the region."""
+        waits = self._planner.waits(region)
+        suspending = [self._planner.suspends(node) for node in region.nodes]
+        behind = self._planner.paths.behind(region, after)
         consumers: list[list[int]] = [[] for _ in region.nodes]
         for index, sources in enumerate(waits):
             for source in sorted(sources):
                 consumers[source].append(index)
         return RegionPlan(
-            tuple(self._node(node, path) for node in region.nodes),
+            tuple(self._node(node, path, count) for node, count in zip(region.nodes, behind, strict=True)),
             tuple(len(sources) for sources in waits),
             tuple(map(tuple, consumers)),
             _operands(region.results),
@@ -147,15 +167,16 @@ class _Body:
             any(suspending),
         )
 
-    def _node(self, node: Node, path: str) -> PlannedNode:
+    def _node(self, node: Node, path: str, after: int) -> PlannedNode:
         traits = self._planner.traits(node, path)
         match node:
             case LmCall(module=module, arguments=arguments):
-                return PlannedCall(kind="module", name=module, arguments=_operands(arguments), **traits)
+                given = _operands(arguments)
+                return PlannedCall(kind="module", name=module, arguments=given, behind=after, **traits)
             case ExternCall(extern=extern, arguments=arguments):
                 return PlannedCall(kind="extern", name=extern, arguments=_operands(arguments), **traits)
             case FlowCall():
-                return self._planner.call_of_flow(node, traits)
+                return self._planner.call_of_flow(node, after, traits)
             case ExprNode(expression=expression) | ReleaseNode(expression=expression):
                 return PlannedExpr(value=_operand("", expression), **traits)
             case CheckNode(condition=condition, message=message, kind=kind):
@@ -170,8 +191,8 @@ class _Body:
                 ordered = _in_order_of(results, self._outputs)
                 return PlannedExit(condition=None, target=None, results=_operands(ordered), **traits)
             case MapNode(items=items, element=element, condition=condition, body=body):
-                kept = None if condition is None else self.region(condition, node.id)
-                each = self.region(body, node.id)
+                kept = None if condition is None else self.region(condition, node.id, after)
+                each = self.region(body, node.id, after)
                 at_once = each.suspends or (kept is not None and kept.suspends)
                 source = _operand("", items)
                 return PlannedMap(
@@ -180,28 +201,28 @@ class _Body:
             case IfNode(condition=condition, then=then, otherwise=otherwise):
                 return PlannedIf(
                     condition=_operand("", condition),
-                    then=self.region(then, path),
-                    otherwise=self.region(otherwise, path),
+                    then=self.region(then, path, after),
+                    otherwise=self.region(otherwise, path, after),
                     **traits,
                 )
             case LoopNode():
-                return self._loop(node, traits)
+                return self._loop(node, after, traits)
             case CatchNode(body=body, message=given, fallback=fallback):
                 return PlannedCatch(
-                    body=self.region(body, path),
+                    body=self.region(body, path, after),
                     message=None if given is None else given.id,
-                    fallback=self.region(fallback, path),
+                    fallback=self.region(fallback, path, after),
                     **traits,
                 )
 
-    def _loop(self, node: LoopNode, traits: dict[str, Any]) -> PlannedNode:
+    def _loop(self, node: LoopNode, after: int, traits: dict[str, Any]) -> PlannedNode:
         self._loops[node.id] = [result.field.name for result in node.results]
         return PlannedLoop(
             limit=node.limit,
             index=None if node.index is None else node.index.id,
             carried=tuple(one.parameter.id for one in node.carried),
             initial=tuple(_operand("", one.initial) for one in node.carried),
-            body=self.region(node.body, node.id),
+            body=self.region(node.body, node.id, after),
             **traits,
         )
 

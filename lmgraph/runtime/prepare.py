@@ -16,15 +16,19 @@ from pydantic_core import SchemaValidator, ValidationError
 from lmgraph.errors import ConfigError, DataError, EngineRejected, EngineUnavailable
 from lmgraph.graph.graph import DEFAULT_LM, Graph, ModuleSpec
 from lmgraph.graph.nodes import Region
+from lmgraph.passes import check_names, optimized
+from lmgraph.program.params import as_learned
 from lmgraph.program.program import Program
 from lmgraph.program.values import fields_schema, misfit
+from lmgraph.runtime.asking import LEAST_SHARED_TOKENS
 from lmgraph.runtime.bind import Bindings
 from lmgraph.runtime.calls import CompiledCheck, ModuleVersion
-from lmgraph.runtime.effects import reach, refuse_tools
-from lmgraph.runtime.engine import AdapterEngine
+from lmgraph.runtime.context import check_context
+from lmgraph.runtime.engine import AdapterEngine, Engine, PrefixEngine
 from lmgraph.runtime.plan import FlowPlan
 from lmgraph.runtime.planner import Planner
 from lmgraph.runtime.prompt import PromptRenderer
+from lmgraph.runtime.reach import reach, refuse_tools
 from lmgraph.runtime.tools import Extern, load_extern
 
 KEPT_READY = 16
@@ -67,28 +71,45 @@ _Key: TypeAlias = tuple[int, str, str, frozenset[str]]
 class Preparations:
     """What a Runtime has ready."""
 
-    def __init__(self, bindings: Bindings) -> None:
+    def __init__(self, bindings: Bindings, passes_off: Collection[str] = ()) -> None:
+        """Raises: ConfigError for a pass that there is not."""
+        check_names(passes_off)
         self._bindings = bindings
+        self._passes_off = passes_off
+        self._optimized: tuple[Graph, Graph] | None = None
+        """The last graph that passes were run on, and what they made of it: most programs differ in parameters only."""
         self._ready: OrderedDict[_Key, Prepared] = OrderedDict()
         self._lock = asyncio.Lock()
 
-    async def flow(self, program: Program, name: str, stubs: Collection[str] = (), *, refuse: bool = False) -> Prepared:
+    async def flow(
+        self,
+        program: Program,
+        name: str,
+        stubs: Collection[str] = (),
+        *,
+        refuse: bool = False,
+        as_written: bool = False,
+    ) -> Prepared:
         """Modules, externs and flows named in ``stubs`` are not made ready, nor what only they would call.
 
-        Raises: ConfigError, EngineUnavailable or EngineRejected where the program cannot be served; ConfigError with
-        ``refuse`` where it may call a tool, before any engine is opened.
+        With ``as_written`` no pass is run: answers of stubs may count their calls.
+
+        Raises: ConfigError, EngineUnavailable, EngineRejected or ContextOverflow where it cannot be served; ConfigError
+        with ``refuse`` where it may call a tool, before any engine is opened.
         """
         what = f"Flow `{name}`"
 
         async def make() -> Prepared:
-            spec = program.graph.flow(name)
+            graph = program.graph if as_written else self._after_passes(program.graph)
+            spec = graph.flow(name)
             if refuse:
-                refuse_tools(program.graph, reach(program.graph, spec.body, stubs).externs, what)
-            prepared = await self._make(program, spec.body, stubs, None, lambda planner: planner.flow(name))
+                refuse_tools(graph, reach(graph, spec.body, stubs).externs, what)
+            prepared = await self._make(program, graph, spec.body, stubs, None, lambda planner: planner.flow(name))
             prepared.inputs = SchemaValidator(fields_schema(spec.inputs))
             return prepared
 
-        prepared = await self._find((id(program), "flow", name, frozenset(stubs)), make)
+        kind = "flow as written" if as_written else "flow"
+        prepared = await self._find((id(program), kind, name, frozenset(stubs)), make)
         if refuse:
             refuse_tools(program.graph, prepared.externs, what)
         return prepared
@@ -97,11 +118,17 @@ class Preparations:
         """The body of a metric. Modules that name no LM of their own run on ``judge``."""
 
         async def make() -> Prepared:
-            spec = program.graph.metric(name)
+            graph = self._after_passes(program.graph)
+            spec = graph.metric(name)
             assert spec.body is not None
-            return await self._make(program, spec.body, (), judge, lambda planner: planner.metric(spec))
+            return await self._make(program, graph, spec.body, (), judge, lambda planner: planner.metric(spec))
 
         return await self._find((id(program), "metric", name, frozenset([judge or ""])), make)
+
+    def _after_passes(self, graph: Graph) -> Graph:
+        if self._optimized is None or self._optimized[0] is not graph:
+            self._optimized = graph, optimized(graph, self._passes_off)
+        return self._optimized[1]
 
     def clear(self) -> None:
         self._ready.clear()
@@ -120,12 +147,12 @@ class Preparations:
     async def _make(
         self,
         program: Program,
+        graph: Graph,
         body: Region,
         stubs: Collection[str],
         judge: str | None,
         plan: Callable[[Planner], FlowPlan],
     ) -> Prepared:
-        graph = program.graph
         self._bindings.check_names(graph)
         _check_stubs(graph, stubs)
         reached = reach(graph, body, stubs)
@@ -142,11 +169,15 @@ class Preparations:
     async def _module_version(self, program: Program, module: ModuleSpec, lm: str) -> ModuleVersion:
         engine = await self._bindings.engine(program.graph, lm)
         params = program.params.modules[module.name]
+        module = as_learned(module, params)
         renderer = PromptRenderer(module, params, engine.tokenizer)
+        check_context(module, lm, engine, renderer)
         declared = next((spec for spec in program.graph.lms if spec.name == lm), None)
         temperature = module.temperature if module.temperature is not None else declared and declared.temperature
         checks = [CompiledCheck(check) for check in module.checks]
-        version = ModuleVersion(module, lm, engine, renderer, temperature or 0.0, checks)
+        version = ModuleVersion(
+            module, lm, engine, renderer, temperature or 0.0, checks, prefix=_prefix(engine, renderer, None)
+        )
         if params.adapter is None:
             return version
         ref = program.params.adapters[params.adapter]
@@ -163,7 +194,7 @@ class Preparations:
             )
         served = f"{ref.key}-{ref.sha256[:12]}"  # two studies in one process may both have a shared@v1
         await engine.load_adapter(served, ref.folder)
-        return replace(version, adapter=served)
+        return replace(version, adapter=served, prefix=_prefix(engine, renderer, served))
 
     async def _drop_the_oldest(self, but: _Key) -> None:
         """Forget idle entries beyond those kept ready, and unload the adapters that only they used."""
@@ -180,6 +211,15 @@ class Preparations:
                     continue
                 if isinstance(module.engine, AdapterEngine):
                     await module.engine.unload_adapter(module.adapter)
+
+
+def _prefix(engine: Engine, renderer: PromptRenderer, adapter: str | None) -> tuple[str, ...] | None:
+    """`ModuleVersion.prefix`."""
+    if not isinstance(engine, PrefixEngine) or not engine.caches_prefixes:
+        return None
+    if renderer.static_tokens < LEAST_SHARED_TOKENS:
+        return None
+    return str(id(engine)), renderer.template_hash, adapter or ""
 
 
 def _check_stubs(graph: Graph, stubs: Collection[str]) -> None:

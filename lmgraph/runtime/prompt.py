@@ -34,6 +34,7 @@ from lmgraph.program.params import Demo, NodeParams
 from lmgraph.runtime.engine import ChatMessage, Tokenizer
 from lmgraph.runtime.parse import OutputForm
 
+_LINE_ENDS = str.maketrans({end: f"\\u{ord(end):04x}" for end in "\x85\u2028\u2029"})
 _MARK = "\u2063LMG{index}\u2063"
 """Stands for a message's content while the chat template is rendered; contents are encoded apart from it."""
 
@@ -66,6 +67,11 @@ class PromptRenderer:
         for message in self._static:
             digest.update(f"\0{message.role}\0{message.content}".encode("utf-8", "replace"))
         self.template_hash = digest.hexdigest()
+
+    @property
+    def static_tokens(self) -> int:
+        """Tokens that every prompt of it has, whatever the inputs."""
+        return len(self._prefix) + len(self._suffix)
 
     def render(self, inputs: Mapping[str, Any], corrections: Sequence[Correction] = ()) -> list[int]:
         """Prompt ids of one call, generation prompt included."""
@@ -134,8 +140,13 @@ def value_text(value: Any) -> str:
     """A value on one line. A plain text stands as it is; one that has line breaks or starts like JSON is quoted."""
     if isinstance(value, str):
         plain = value not in ("", "null") and value == value.strip() and value[0] not in '"[{' and value.isprintable()
-        return value if plain else json.dumps(value, ensure_ascii=False)
-    return json.dumps(value, ensure_ascii=False)
+        return value if plain else _quoted(value)
+    return _quoted(value)
+
+
+def _quoted(value: Any) -> str:
+    """JSON on one line, whatever somebody takes for the end of one."""
+    return json.dumps(value, ensure_ascii=False).translate(_LINE_ENDS)
 
 
 def _describe(field: Field, params: NodeParams, *, allowed: bool) -> str:

@@ -2,14 +2,15 @@
 
 Where the program is the recorded one, every call is answered from the record: no engine is opened, no Python is called.
 Where it was changed, a call is answered from the record as long as it is the very same request (prompt, sampling, seed,
-model, adapter), and made where it is not. So exactly the changed modules run again, and what their new outputs reach;
-and since seeds follow from places in the graph, the result is that of a whole run.
+model, adapter), and made where it is not. So exactly the changed modules run again, and what their new outputs reach
+(as values, through control, or as failures); and since seeds follow from places in the graph, the result is that of a
+whole run. A search uses the same: a run of other parameters is answered from runs that it has already.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -47,6 +48,10 @@ class Record:
         constrained = any(call.constrained for call in self.trace.calls) or not self.trace.calls
         return RunSettings("constrained" if constrained else "strict")
 
+    @property
+    def had_stubs(self) -> bool:
+        return any(step.kind == "stub" for step in self.trace.steps)
+
     def stubbed_flows(self, graph: Graph) -> frozenset[str]:
         return frozenset(step.name for step in self.trace.steps if step.kind == "stub") & {
             flow.name for flow in graph.flows
@@ -66,6 +71,9 @@ class RecordedAnswers:
         allowed = None if call.allowed is None else list(call.allowed)
         reason: Any = call.finish_reason
         return Known(Generation(list(call.completion_ids), list(call.logprobs), reason, allowed=allowed), "record")
+
+    def name(self, engine: Engine, request: GenerateRequest) -> str | None:
+        return None
 
     def keep(self, engine: Engine, request: GenerateRequest, generation: Generation) -> None:
         """A record does not change."""
@@ -109,43 +117,72 @@ class RecordRun:
 
 
 class PartialRun(Run):
-    """As Run, with the record's answers for Python and stubs whose inputs have not changed."""
+    """As Run, with the records' answers for Python whose inputs have not changed."""
 
-    def follow(self, record: Record, again: Collection[str], effects: EffectsPolicy) -> None:
+    def follow(self, records: Sequence[Record]) -> None:
         """To be called once, before the first call."""
-        self._record = record
-        self._again = again
-        self._effects: EffectsPolicy = effects
+        self._records = records
 
     async def call(self, node: PlannedCall, key: str, inputs: Mapping[str, Any]) -> Any:
-        step = self._record.steps.get(key)
-        if step is not None and step.kind != "lm" and self._reusable(step, node, inputs):
-            self._steps.append(step)
-            return plain_copy(step.output) if step.failure is None else step.failure
-        if node.kind == "flow":
-            raise ConfigError(
-                f"A stub answered for flow `{node.name}` in run {self._record.trace.run_id}, and its inputs at {key}"
-                " are others now.",
-                hint="run the program anew with the stub",
-            )
-        refused = node.kind == "extern" and self._effects == "refuse"
-        if refused and self._prepared.externs[node.name].spec.kind == "tool":
-            raise ConfigError(
-                f"Replay would have to call the tool `{node.name}` at {key}: the run has no record of this call.",
-                hint="allow it with --allow-effects",
-            )
-        return await super().call(node, key, inputs)
+        step = self._known(node, key, inputs)
+        if step is None:
+            return await super().call(node, key, inputs)
+        self._steps.append(step)
+        return plain_copy(step.output) if step.failure is None else step.failure
 
-    def _reusable(self, step: Step, node: PlannedCall, inputs: Mapping[str, Any]) -> bool:
-        if step.name != node.name or node.name in self._again or step.inputs != inputs:
+    def _known(self, node: PlannedCall, key: str, inputs: Mapping[str, Any]) -> Step | None:
+        if self._stubs and self._stub(node) is not None:
+            return None
+        steps = [record.steps[key] for record in self._records if key in record.steps]
+        return next((step for step in steps if self._answers(step, node, inputs)), None)
+
+    def _answers(self, step: Step, node: PlannedCall, inputs: Mapping[str, Any]) -> bool:
+        if step.kind in ("lm", "stub") or step.name != node.name or step.inputs != inputs:
             return False
-        if step.kind == "stub" or step.failure is not None:
+        if step.failure is not None:
             return True
         try:
             self._prepared.externs[node.name].result.validate_python(step.output)
         except ValidationError:  # its declared type has changed
             return False
         return True
+
+
+class ReplayedRun(PartialRun):
+    """As PartialRun of one record: its stubs answer too, what is named ``again`` does not, and no tool acts unasked."""
+
+    def replay(self, record: Record, again: Collection[str], effects: EffectsPolicy) -> None:
+        """To be called once, before the first call."""
+        self.follow([record])
+        self._run_id = record.trace.run_id
+        self._again = again
+        self._effects: EffectsPolicy = effects
+
+    async def call(self, node: PlannedCall, key: str, inputs: Mapping[str, Any]) -> Any:
+        if node.kind != "module" and self._known(node, key, inputs) is None:
+            self._check(node, key)
+        return await super().call(node, key, inputs)
+
+    def _answers(self, step: Step, node: PlannedCall, inputs: Mapping[str, Any]) -> bool:
+        if node.name in self._again:
+            return False
+        if step.kind == "stub":
+            return step.name == node.name and step.inputs == inputs
+        return super()._answers(step, node, inputs)
+
+    def _check(self, node: PlannedCall, key: str) -> None:
+        """Raises: ConfigError where a call must not be made."""
+        if node.kind == "flow":
+            raise ConfigError(
+                f"A stub answered for flow `{node.name}` in run {self._run_id}, and its inputs at {key}"
+                " are others now.",
+                hint="run the program anew with the stub",
+            )
+        if self._effects == "refuse" and self._prepared.externs[node.name].spec.kind == "tool":
+            raise ConfigError(
+                f"Replay would have to call the tool `{node.name}` at {key}: the run has no record of this call.",
+                hint="allow it with --allow-effects",
+            )
 
 
 def check_names(graph: Graph, names: Collection[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -82,7 +83,7 @@ class Run:
         return await self._extern(node, key, inputs)
 
     async def _module(self, node: PlannedCall, key: str, inputs: Mapping[str, Any]) -> Any:
-        context = CallContext(node.id, key, self._sampling)
+        context = CallContext(node.id, key, self._sampling, node.behind)
         started, began = time.time(), time.perf_counter()
         value = await call_module(self._prepared.modules[node.name], inputs, context, self._calls)
         if type(value) is Failure and value.kind in ("engine", "overflow"):  # there is no Call that would tell of it
@@ -123,6 +124,10 @@ class Run:
         seconds = time.perf_counter() - began
         self._steps.append(Step(node.id, key, "stub", node.name, inputs, value, failure, started, seconds))
         return value if failure is None else failure
+
+
+def new_run_id() -> str:
+    return os.urandom(16).hex()
 
 
 def run_key(identity: RunIdentity, run_id: str) -> str:

@@ -25,5 +25,12 @@ def derive_seed(*parts: str | int) -> int:
 
 
 def _update(digest: hashlib.blake2b, parts: tuple[str | int, ...]) -> None:
+    joined = ""
+    for part in parts:
+        text = str(part)
+        joined += f"{len(text)}:{text}"
+    if joined.isascii():  # then characters are bytes
+        digest.update(joined.encode())
+        return
     encoded = [str(part).encode("utf-8", "surrogatepass") for part in parts]
     digest.update(b"".join([b"%d:%b" % (len(data), data) for data in encoded]))

@@ -6,9 +6,8 @@ One Runtime may serve many programs and many tasks of one event loop at once. It
 from __future__ import annotations
 
 import asyncio
-import time
-import uuid
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Collection, Iterable, Mapping
+import itertools
+from collections.abc import AsyncGenerator, AsyncIterable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -18,26 +17,30 @@ from typing import Any, Self
 from lmgraph.errors import ConfigError, DataError
 from lmgraph.graph.labels_program import information_flow
 from lmgraph.program.program import Program
-from lmgraph.runtime.answers import FirstOf
+from lmgraph.runtime.answers import Answers, FirstOf
+from lmgraph.runtime.asking import Shared
 from lmgraph.runtime.bind import Binding, Bindings
 from lmgraph.runtime.cache import CachedAnswers, ResponseCache
 from lmgraph.runtime.calls import Sampling
+from lmgraph.runtime.carry_out import begun, carry_out, run_flow, seeds_of
 from lmgraph.runtime.engine import Engine
-from lmgraph.runtime.events import Event, RunFinished, observed
-from lmgraph.runtime.execute import CallFunction, execute
+from lmgraph.runtime.events import Event, RunFinished, Tell, observed
 from lmgraph.runtime.limits import Meter
-from lmgraph.runtime.mapping import map_bounded
+from lmgraph.runtime.mapping import Once, map_bounded
+from lmgraph.runtime.places import place_of, setting_of
 from lmgraph.runtime.prepare import Preparations, Prepared
-from lmgraph.runtime.replay import PartialRun, Record, RecordedAnswers, RecordRun, check_names
-from lmgraph.runtime.run import CachePolicy, EffectsPolicy, Run, run_key
+from lmgraph.runtime.replay import PartialRun, Record, RecordedAnswers, RecordRun, ReplayedRun, check_names
+from lmgraph.runtime.run import CachePolicy, EffectsPolicy, Run, new_run_id, run_key
 from lmgraph.runtime.run import RunOptions as RunOptions
-from lmgraph.runtime.seeds import Seeds
 from lmgraph.runtime.store import TraceStore
 from lmgraph.runtime.tools import PythonCalls
-from lmgraph.runtime.trace import CheckRecord, Failure, RunSettings, Trace, call_order
+from lmgraph.runtime.trace import Failure, Trace, call_order
 
 EVENTS_WAITING = 256
 """Events of `Runtime.stream` that its reader has not taken; the run waits where there are more."""
+
+
+_DEFAULTS = RunOptions()
 
 
 class Runtime:
@@ -48,7 +51,8 @@ class Runtime:
     ``engine_options`` are options of engines by their kind: ``{"local": {"dtype": "float32"}}``.
     ``store`` is a trace store, a path for one, or None for no traces on disk. ``cache`` is a response cache or a folder
     for one: what `RunOptions.cache` says of a run's calls, and of deterministic calls of metrics, is answered from it.
-    Use it as an async context manager, or call ``aclose``.
+    ``passes_off`` names passes over the graph that are left out (`lmgraph.passes.PASSES`); runs with stubs run the
+    graph as it was written. Use it as an async context manager, or call ``aclose``.
     """
 
     def __init__(
@@ -60,14 +64,18 @@ class Runtime:
         store: TraceStore | Path | None = None,
         meter: Meter | None = None,
         cache: ResponseCache | Path | None = None,
+        passes_off: Collection[str] = (),
     ) -> None:
         self.bindings = Bindings(lms, everything, engine_options)
         self.meter = meter or Meter()
         self._owns_store = isinstance(store, Path)
         self.store = TraceStore(store) if isinstance(store, Path) else store
         self.cache = ResponseCache(cache, setup=engine_options) if isinstance(cache, Path) else cache
-        self._preparations = Preparations(self.bindings)
+        self.passes_off = tuple(passes_off)
+        self._preparations = Preparations(self.bindings, passes_off)
         self._python = PythonCalls()
+        self._shared = Shared()
+        self._numbers = itertools.count()
         self._private_told: set[str] = set()
         """Graphs of which the store knows what is private."""
 
@@ -78,15 +86,22 @@ class Runtime:
         *,
         flow: str | None = None,
         options: RunOptions | None = None,
+        recorded: Sequence[Trace] = (),
     ) -> Trace:
         """Run one flow once. What fails inside the run is in the trace (`trace.require()` raises it).
 
+        ``recorded`` are runs that may have made some of the calls already, of this program or of one with other
+        parameters. A call is answered from the first of them that made the very same request at the same call key
+        (`Call.source` says so), and Python from the first that called it there with the same inputs; calls that their
+        engine failed are made again. So where the parameters of a module differ, it is called, and what its new
+        outputs reach; and as long as Python gives the same for the same inputs, the result is that of a run without
+        ``recorded``.
         Raises: DataError if ``inputs`` do not fit, or a stub's answer; ConfigError, EngineUnavailable or
         EngineRejected if the program cannot be served at all, or may act and ``options`` refuse it; BudgetExhausted.
         """
-        options = options or RunOptions()
+        options = options or _DEFAULTS
         prepared = await self._prepare(program, flow, options)
-        return await self._run(prepared, prepared.check_inputs(inputs), options)
+        return await self._run(prepared, prepared.check_inputs(inputs), options, recorded=recorded)
 
     def map(
         self,
@@ -97,6 +112,7 @@ class Runtime:
         options: RunOptions | None = None,
         concurrency: int = 64,
         ordered: bool = True,
+        resume: bool = False,
     ) -> AsyncGenerator[Trace, None]:
         """Run one flow on any number of inputs, ``concurrency`` runs at once, in constant memory.
 
@@ -104,12 +120,18 @@ class Runtime:
         ``identity.example`` is the position, "0" first, where ``options`` say nothing else, so that each input samples
         with seeds of its own. Inputs that do not fit are a Trace with a failure, which no store keeps. Inputs are taken
         only as results are: a caller who stops reading stops the work. Closing the generator (`contextlib.aclosing`)
-        or cancelling its reader cancels what is under way.
-        Raises: ConfigError for a ``concurrency`` below 1; else as ``run``, but for inputs that do not fit.
+        or cancelling its reader cancels what is under way. With ``resume`` the runs that a killed process has left in
+        the store are taken from there, as long as program, parameters, Python, options, models and the input at the
+        position are the same: each input is run once.
+        Raises: ConfigError for a ``concurrency`` below 1, and to resume without a store or with stubs; else as ``run``,
+        but for inputs that do not fit.
         """
         if concurrency < 1:
             raise ConfigError(f"`concurrency` is {concurrency}; expected 1 or more.", hint="leave it out for 64")
-        asked = options or RunOptions()
+        if resume and self.store is None:
+            raise ConfigError("There is no trace store to resume from.", hint="give the Runtime a store")
+        asked = options or _DEFAULTS
+        setting = Once(lambda: setting_of(self.bindings, program, program.flow_name(flow), asked))
 
         async def one(position: int, given: Mapping[str, Any]) -> Trace:
             place = asked.identity
@@ -123,7 +145,11 @@ class Runtime:
                 message = error.message if isinstance(error, DataError) else f"The inputs are no mapping: {error}."
                 name = prepared.plan.name
                 failure = Failure("value", message, name, name)
-                return Trace(uuid.uuid4().hex, prepared.program_hash, name, place, given, failure=failure)
+                return Trace(new_run_id(), prepared.program_hash, name, place, given, failure=failure)
+            if self.store is not None and (resume or not asked.stubs):
+                own = replace(own, place=place_of(await setting.value(), place.example, values))
+                if resume and (found := self.store.at_place(own.place)) is not None:
+                    return found
             return await self._run(prepared, values, own)
 
         return map_bounded(inputs, one, at_once=concurrency, ordered=ordered)
@@ -136,11 +162,12 @@ class Runtime:
         flow: str | None = None,
         options: RunOptions | None = None,
     ) -> AsyncGenerator[Event, None]:
-        """Run one flow once and tell of it as it goes on: each call as it starts and ends, and last the whole run.
+        """Run one flow once and tell of it as it goes on: each call as it starts and ends, what is written where an
+        engine streams, and last the whole run.
 
         Closing the generator (`contextlib.aclosing`) or cancelling its reader cancels the run. Raises: as ``run``.
         """
-        options = options or RunOptions()
+        options = options or _DEFAULTS
         prepared = await self._prepare(program, flow, options)
         values = prepared.check_inputs(inputs)
         events: asyncio.Queue[Event | None] = asyncio.Queue(EVENTS_WAITING)
@@ -168,16 +195,19 @@ class Runtime:
         prepared: Prepared,
         values: Mapping[str, Any],
         options: RunOptions,
-        tell: Callable[[Event], Awaitable[None]] | None = None,
+        tell: Tell | None = None,
+        recorded: Sequence[Trace] = (),
     ) -> Trace:
-        trace = _begun(prepared, values, options)
-        sampling = Sampling(
-            options.decoding, options.temperature, _seeds(options), self.meter, self._answers(options.cache)
-        )
+        trace = begun(prepared, values, options)
+        records = [Record(one) for one in recorded]
+        sampling = self._sampling(options, [RecordedAnswers(one) for one in records], tell)
         key = run_key(options.identity, trace.run_id)
-        run = Run(prepared, options.stubs, sampling, self._python, key, trace.calls, trace.steps)
+        kind = PartialRun if records else Run
+        run = kind(prepared, options.stubs, sampling, self._python, key, trace.calls, trace.steps)
+        if isinstance(run, PartialRun):
+            run.follow(records)
         call = run.call if tell is None else observed(run.call, tell)
-        await _carry_out(prepared, trace, call, one_at_a_time=options.one_at_a_time)
+        await carry_out(prepared, trace, call, one_at_a_time=options.one_at_a_time)
         if self.store is not None:
             self._keep(self.store, prepared, trace)
         return trace
@@ -208,20 +238,18 @@ class Runtime:
         if program.hash == recorded.program and not again:
             modules = {module.name for module in program.graph.modules}
             externs = {extern.name for extern in program.graph.externs}
-            prepared = await self._preparations.flow(program, flow, modules | externs | stubbed)
-            trace = _begun(prepared, prepared.check_inputs(recorded.inputs), options)
-            await _carry_out(prepared, trace, RecordRun(record, program, trace.calls, trace.steps).call)
+            known = modules | externs | stubbed
+            prepared = await self._preparations.flow(program, flow, known, as_written=record.had_stubs)
+            trace = begun(prepared, prepared.check_inputs(recorded.inputs), options)
+            await carry_out(prepared, trace, RecordRun(record, program, trace.calls, trace.steps).call)
             return trace
-        prepared = await self._preparations.flow(program, flow, stubbed)
-        trace = _begun(prepared, prepared.check_inputs(recorded.inputs), options)
-        cached = self._answers(cache)
-        from_record = RecordedAnswers(record, again)
-        answers = from_record if cached is None else FirstOf((from_record, cached))
-        sampling = Sampling(options.decoding, options.temperature, _seeds(options), self.meter, answers)
+        prepared = await self._preparations.flow(program, flow, stubbed, as_written=record.had_stubs)
+        trace = begun(prepared, prepared.check_inputs(recorded.inputs), options)
+        sampling = self._sampling(replace(options, cache=cache), [RecordedAnswers(record, again)])
         key = run_key(recorded.identity, recorded.run_id)
-        run = PartialRun(prepared, {}, sampling, self._python, key, trace.calls, trace.steps)
-        run.follow(record, again, effects)
-        await _carry_out(prepared, trace, run.call)
+        run = ReplayedRun(prepared, {}, sampling, self._python, key, trace.calls, trace.steps)
+        run.replay(record, again, effects)
+        await carry_out(prepared, trace, run.call)
         if self.store is not None:
             self._keep(self.store, prepared, trace)
         return trace
@@ -250,10 +278,9 @@ class Runtime:
         constrained and at their own temperatures, whatever the run did. Raises: as ``run``.
         """
         prepared = await self._preparations.metric(program, metric, judge)
-        seeds = _seeds(RunOptions(seed=seed, identity=trace.identity))
-        sampling = Sampling("constrained", None, seeds, self.meter, self._answers("deterministic"))
+        sampling = self._sampling(RunOptions(seed=seed, identity=trace.identity))
         run = Run(prepared, {}, sampling, self._python, run_key(trace.identity, trace.run_id), trace.judged, [])
-        result = await _execute(prepared, {"gold": gold, "pred": pred}, run.call, lambda asked: None)
+        result = await run_flow(prepared, {"gold": gold, "pred": pred}, run.call, lambda asked: None)
         trace.judged.sort(key=call_order)
         return result if isinstance(result, Failure) else result[""]
 
@@ -274,6 +301,8 @@ class Runtime:
                 self._preparations.clear()
                 self._python.close()
                 await self.bindings.aclose()
+                if self.store is not None:
+                    self.store.flush()
 
         return asyncio.run(once())
 
@@ -289,11 +318,11 @@ class Runtime:
         await self._preparations.metric(program, metric, judge)
 
     async def aclose(self) -> None:
-        """Close the engines this runtime opened and the store it made."""
+        """Close the engines this runtime opened and the store it made; what other stores wait to write is written."""
         self._python.close()
         await self.bindings.aclose()
-        if self.store is not None and self._owns_store:
-            self.store.close()
+        if self.store is not None:
+            self.store.close() if self._owns_store else self.store.flush()
 
     async def __aenter__(self) -> Self:
         return self
@@ -303,51 +332,24 @@ class Runtime:
     ) -> None:
         await self.aclose()
 
-    def _answers(self, policy: CachePolicy) -> CachedAnswers | None:
-        if self.cache is None or policy == "off":
-            return None
-        return CachedAnswers(self.cache, sampled=policy == "all")
+    def _sampling(self, options: RunOptions, recorded: Sequence[Answers] = (), tell: Tell | None = None) -> Sampling:
+        """What is recorded answers first, then the response cache, then an engine."""
+        places = list(recorded)
+        if self.cache is not None and options.cache != "off":
+            places.append(CachedAnswers(self.cache, sampled=options.cache == "all"))
+        answers = FirstOf(places) if len(places) > 1 else places[0] if places else None
+        return Sampling(
+            options.decoding,
+            options.temperature,
+            seeds_of(options),
+            self.meter,
+            self._shared,
+            answers,
+            tell,
+            next(self._numbers),
+        )
 
     async def _prepare(self, program: Program, flow: str | None, options: RunOptions) -> Prepared:
         name = program.flow_name(flow)
-        return await self._preparations.flow(program, name, options.stubs, refuse=options.effects == "refuse")
-
-
-def _begun(prepared: Prepared, values: Mapping[str, Any], options: RunOptions) -> Trace:
-    settings = RunSettings(options.decoding, options.temperature, options.seed, options.place)
-    name, identity = prepared.plan.name, options.identity
-    return Trace(
-        uuid.uuid4().hex, prepared.program_hash, name, identity, values, started=time.time(), settings=settings
-    )
-
-
-async def _carry_out(prepared: Prepared, trace: Trace, call: CallFunction, *, one_at_a_time: bool = False) -> None:
-    """Run the flow on the trace's inputs; what came out is in the trace."""
-    began = time.perf_counter()
-    result = await _execute(prepared, trace.inputs, call, trace.checks.append, one_at_a_time=one_at_a_time)
-    trace.seconds = time.perf_counter() - began
-    trace.sort()
-    if isinstance(result, Failure):
-        trace.failure = result
-    else:
-        trace.outputs = result
-
-
-async def _execute(
-    prepared: Prepared,
-    values: Mapping[str, Any],
-    call: CallFunction,
-    checked: Callable[[CheckRecord], None],
-    *,
-    one_at_a_time: bool = False,
-) -> dict[str, Any] | Failure:
-    prepared.running += 1
-    try:
-        return await execute(prepared.plan, values, call, checked, one_at_a_time=one_at_a_time)
-    finally:
-        prepared.running -= 1
-
-
-def _seeds(options: RunOptions) -> Seeds:
-    place = options.identity
-    return Seeds(options.seed, place.study, place.phase, place.step, place.example, place.rollout)
+        refuse, as_written = options.effects == "refuse", bool(options.stubs)
+        return await self._preparations.flow(program, name, options.stubs, refuse=refuse, as_written=as_written)

@@ -1,7 +1,7 @@
 """The trace store: a SQLite file that is only added to, the truth about what ran.
 
 One row a run, one a call of a model or of Python, and one a check of a flow, written in one transaction when a run
-ends, so a killed process leaves whole runs. What its scoring called is added when it is scored.
+has ended, so a killed process leaves whole runs (store_writer.py). What its scoring called is added when it is scored.
 Token ids and logprobs are stored as little-endian int32 and float64 blobs: exact, and small. Each run has a checksum:
 a run that was damaged on disk is refused, never read wrongly.
 """
@@ -18,16 +18,10 @@ from typing import Any
 
 from lmgraph.errors import ConfigError
 from lmgraph.runtime.store_rows import (
-    ADD_CALL,
-    ADD_CHECK,
-    ADD_RUN,
-    ADD_SCORE,
-    ADD_SETTINGS,
-    ADD_SOURCE,
-    ADD_STEP,
     call_row,
     check_row,
     checksum,
+    cost_rows,
     marks,
     read_call,
     read_check,
@@ -38,11 +32,16 @@ from lmgraph.runtime.store_rows import (
     run_data,
     run_row,
     run_sum,
+    source_rows,
     step_row,
 )
 from lmgraph.runtime.store_schema import OF_RUNS, SCHEMA, SCHEMA_VERSION
+from lmgraph.runtime.store_writer import Writer, score_sum
 from lmgraph.runtime.trace import Call, Failure, RunIdentity, RunSettings, Trace
 
+PAGES_IN_LOG = 4000
+"""Pages that SQLite's log may hold, 16 MB, before they move into the file, for which it waits on the disk. Pages that
+many runs change, such as those of an index, move once for all of them."""
 DELETED_AT_ONCE = 500
 """Runs that one statement deletes: SQLite bounds how many values it may name."""
 _FILTERS = ("program", "flow", "study", "phase", "step", "example", "rollout")
@@ -65,35 +64,29 @@ class TraceStore:
                 hint="give a file you may write to with --trace, or switch traces off with --no-trace",
             ) from None
         self._tables = {row["name"] for row in tables}
+        self._writer = Writer(self._db, path)
 
     def add(self, trace: Trace) -> None:
         """Append one finished run. Adding the same run id again replaces nothing and is no error.
 
-        Raises: ConfigError where the file cannot be written.
+        Inside an event loop runs that end together are written together, at most 20 ms later: ``flush`` is for who
+        cannot wait. Raises: ConfigError where this run, or one before it, cannot be written.
         """
         run = run_row(trace)
-        calls = [call_row(trace.run_id, call) for call in trace.calls]
-        steps = [step_row(trace.run_id, step) for step in trace.steps]
-        checks = [check_row(trace.run_id, check) for check in trace.checks]
+        calls = tuple([call_row(trace.run_id, call) for call in trace.calls])
+        steps = tuple([step_row(trace.run_id, step) for step in trace.steps])
+        checks = tuple([check_row(trace.run_id, check) for check in trace.checks])
+        sources, costs = source_rows(trace.run_id, trace.calls), cost_rows(trace.run_id, trace.calls)
         given = trace.settings or RunSettings()
         known = trace.settings is not None
         temperature = None if given.temperature is None else float(given.temperature)
         settings = given.decoding if known else None, temperature, given.seed, given.place
-        sources = _sources(trace.run_id, trace.calls)
-        sums = run_sum(run, settings), rows_sum(calls, steps, checks, sources)
-        with self._writing(f"The trace of run {trace.run_id}"):
-            if self._db.execute(ADD_RUN, run).rowcount:
-                self._db.execute(ADD_SETTINGS, (trace.run_id, *settings, *sums))
-                for statement, rows in (
-                    (ADD_CALL, calls),
-                    (ADD_STEP, steps),
-                    (ADD_CHECK, checks),
-                    (ADD_SOURCE, sources),
-                ):
-                    if rows:
-                        self._db.executemany(statement, rows)
-                if trace.judged or trace.reward is not None:
-                    self._add_score(trace.run_id, trace.reward, trace.judged)
+        sums = run_sum(run, settings), rows_sum(calls, steps, checks, sources, costs)
+        score = None
+        if trace.judged or trace.reward is not None:
+            score = _score(trace.run_id, trace.reward, trace.judged)
+        rows = (trace.run_id, run, (*settings, *sums), calls, steps, checks, sources, costs, score)
+        self._writer.soon("run", rows)
 
     def set_reward(
         self,
@@ -106,20 +99,17 @@ class TraceStore:
     ) -> None:
         """The score of a run that was added, and the calls that metrics made for it.
 
-        With ``parts`` and ``failed`` (by metric) the score can be had back whole. Raises: ConfigError.
+        With ``parts`` and ``failed`` (by metric) the score can be had back whole. It is written as ``add`` writes.
+        Raises: ConfigError.
         """
-        with self._writing(f"The score of run {run_id}"):
-            self._db.execute("UPDATE runs SET reward = ? WHERE run_id = ?", (float(reward), run_id))
-            problems = {name: asdict(failure) for name, failure in (failed or {}).items()}
-            told = None if parts is None else dict(parts)
-            self._add_score(run_id, float(reward), judged, json.dumps(told), json.dumps(problems))
+        told = json.dumps(None if parts is None else dict(parts))
+        problems = json.dumps({name: asdict(failure) for name, failure in (failed or {}).items()})
+        self._writer.soon("score", _score(run_id, reward, judged, told, problems))
 
     def set_private(self, program: str, names: Mapping[str, Sequence[str]]) -> None:
         """Which fields of a program hold private values, as `InformationFlow.private` says. Raises: ConfigError."""
-        with self._writing(f"What is private in program {program}"):
-            text = json.dumps({name: list(fields) for name, fields in names.items()})
-            text = f"{checksum((program, text)):08x}{text}"
-            self._db.execute("INSERT OR IGNORE INTO private VALUES (?, ?)", (program, text))
+        text = json.dumps({name: list(fields) for name, fields in names.items()})
+        self._writer.soon("private", (program, f"{checksum((program, text)):08x}{text}"))
 
     def private_of(self, program: str) -> dict[str, list[str]] | None:
         """None where it was never told, or is damaged."""
@@ -200,32 +190,29 @@ class TraceStore:
             found = self._db.execute(query, (float("inf") if before is None else before,)).fetchall()
             gone = [row["run_id"] for row in found]
         if gone and not dry:
-            with self._writing("The trace store"):
+
+            def delete() -> None:
                 for start in range(0, len(gone), DELETED_AT_ONCE):
                     part = gone[start : start + DELETED_AT_ONCE]
                     for table in reversed(OF_RUNS):
                         self._db.execute(f"DELETE FROM {table} WHERE run_id IN ({marks(len(part))})", part)
+
+            self._writer.now("The trace store", delete)
             with suppress(sqlite3.Error):  # another process may be at work: then the room is used again later
                 self._db.execute("VACUUM")
         return gone
 
-    def close(self) -> None:
-        self._db.close()
+    def flush(self) -> None:
+        """Have everything that was added on disk. Raises: ConfigError where something cannot be written."""
+        self._writer.flush()
 
-    @contextmanager
-    def _writing(self, what: str) -> Iterator[None]:
-        """One transaction."""
-        try:
-            with self._db:
-                yield
-        except sqlite3.Error as error:
-            raise ConfigError(
-                f"{what} cannot be written to {self.path}: {error}.",
-                hint="make room on the disk, or give another file with --trace",
-            ) from None
+    def close(self) -> None:
+        """Raises: ConfigError where something that was added cannot be written; the file is closed all the same."""
+        self._writer.close()
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
+        self._writer.flush()
         try:
             yield
         except (sqlite3.DatabaseError, ValueError, TypeError, LookupError) as error:  # even names of columns may be hit
@@ -234,26 +221,12 @@ class TraceStore:
                 hint="keep the file for what can still be read of it, and give another one with --trace",
             ) from None
 
-    def _add_score(
-        self, run_id: str, reward: float | None, judged: Sequence[Call], parts: str = "null", failed: str = "{}"
-    ) -> None:
-        self._db.executemany(ADD_CALL, [call_row(run_id, call, judged=True) for call in judged])
-        self._db.executemany(ADD_SOURCE, _sources(run_id, judged, judged=True))
-        self._db.execute(ADD_SCORE, (run_id, parts, failed, self._score_sum(run_id, reward, parts, failed)))
-
-    def _score_sum(self, run_id: str, reward: float | None, parts: str, failed: str) -> int:
-        """With the calls that are kept for the score: they may have come with the run or with the score."""
-        judged = [
-            map(tuple, self._db.execute(f"SELECT * FROM {table} WHERE run_id = ? AND judged = 1", (run_id,)))
-            for table in ("calls", "sources")
-        ]
-        return checksum((run_id, None if reward is None else float(reward), parts, failed)) + rows_sum(*judged)
-
     def _score_is_whole(self, run_id: str, reward: float | None) -> bool:
         row = self._db.execute("SELECT * FROM run_scores WHERE run_id = ?", (run_id,)).fetchone()
         if row is None:
             return reward is None
-        return bool(self._score_sum(run_id, reward, row["parts"], row["failed"]) == row["sum"])
+        tables = [table for table in ("calls", "sources", "costs") if table in self._tables]
+        return bool(score_sum(self._db, tables, run_id, reward, row["parts"], row["failed"]) == row["sum"])
 
     def _listed(self, row: sqlite3.Row) -> dict[str, Any]:
         settings = self._settings_row(row["run_id"])
@@ -276,17 +249,19 @@ class TraceStore:
             table: self._db.execute(f"SELECT * FROM {table} WHERE run_id = ?", (run_id,)).fetchall()
             for table in ("calls", "steps", "checks")
         }
-        parts["sources"] = []
-        if "sources" in self._tables:
-            parts["sources"] = self._db.execute("SELECT * FROM sources WHERE run_id = ?", (run_id,)).fetchall()
+        for table in ("sources", "costs"):
+            parts[table] = []
+            if table in self._tables:
+                parts[table] = self._db.execute(f"SELECT * FROM {table} WHERE run_id = ?", (run_id,)).fetchall()
         sources = {tuple(one)[1:5]: one["source"] for one in parts["sources"]}
+        costs = {tuple(one)[1:5]: (one["attempts"], one["cost"]) for one in parts["costs"]}
         settings = self._settings_row(run_id)
         if settings is not None:
             self._check_sums(row, parts, settings)
         calls: dict[int, list[Call]] = {0: [], 1: []}
         for call in parts["calls"]:
             key = (call["judged"], call["call_key"], call["retry"], call["attempt"])
-            calls[call["judged"]].append(read_call(call, sources.get(key, "engine")))
+            calls[call["judged"]].append(read_call(call, sources.get(key, "engine"), *costs.get(key, (1, None))))
         identity = RunIdentity(row["study"], row["phase"], row["step"], row["example"], row["rollout"])
         trace = Trace(
             run_id, row["program"], row["flow"], identity, json.loads(row["inputs"]), read_json(row["outputs"]),
@@ -301,7 +276,7 @@ class TraceStore:
         """Raises: ConfigError where the run is not as it was written."""
         own = [
             [tuple(one) for one in parts[table] if table in ("steps", "checks") or not one["judged"]]
-            for table in ("calls", "steps", "checks", "sources")
+            for table in ("calls", "steps", "checks", "sources", "costs")
         ]
         whole = run_sum(tuple(row), tuple(settings)[1:5]) == settings["run_sum"]
         whole = whole and rows_sum(*own) == settings["rows_sum"]
@@ -318,6 +293,7 @@ def _writer(path: Path) -> sqlite3.Connection:
     db.row_factory = sqlite3.Row
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = NORMAL")
+    db.execute(f"PRAGMA wal_autocheckpoint = {PAGES_IN_LOG}")
     _check_version(db, path)
     db.executescript(SCHEMA + f"PRAGMA user_version = {SCHEMA_VERSION};")
     return db
@@ -359,12 +335,13 @@ def _where(equal: Mapping[str, str | int]) -> str:
     return " AND ".join(f"{column} = ?" for column in equal) or "1"
 
 
-def _sources(run_id: str, calls: Sequence[Call], *, judged: bool = False) -> list[tuple[Any, ...]]:
-    return [
-        (run_id, int(judged), call.call_key, call.retry, call.attempt, call.source)
-        for call in calls
-        if call.source != "engine"
-    ]
+def _score(
+    run_id: str, reward: float | None, judged: Sequence[Call], parts: str = "null", failed: str = "{}"
+) -> tuple[Any, ...]:
+    """As `write_score` takes it."""
+    calls = tuple([call_row(run_id, call, judged=True) for call in judged])
+    apart = source_rows(run_id, judged, judged=True), cost_rows(run_id, judged, judged=True)
+    return run_id, None if reward is None else float(reward), parts, failed, calls, *apart
 
 
 def _settings(row: sqlite3.Row | None) -> RunSettings | None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import marshal
 import sqlite3
+import struct
 import sys
 import zlib
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
+
+from pydantic_core import to_json
 
 from lmgraph.runtime.trace import Call, CallSource, CheckRecord, Failure, Step, Trace
 
@@ -35,7 +38,27 @@ def call_row(run_id: str, call: Call, *, judged: bool = False) -> tuple[Any, ...
     )  # fmt: skip
 
 
-def read_call(row: sqlite3.Row, source: CallSource = "engine") -> Call:
+def source_rows(run_id: str, calls: Sequence[Call], *, judged: bool = False) -> tuple[tuple[Any, ...], ...]:
+    """Of the calls that no engine answered."""
+    return tuple([(*_place(run_id, call, judged), call.source) for call in calls if call.source != "engine"])
+
+
+def cost_rows(run_id: str, calls: Sequence[Call], *, judged: bool = False) -> tuple[tuple[Any, ...], ...]:
+    """Of the calls that were sent more than once, or whose cost is known."""
+    return tuple(
+        [
+            (*_place(run_id, call, judged), call.attempts, None if call.cost is None else float(call.cost))
+            for call in calls
+            if call.attempts != 1 or call.cost is not None
+        ]
+    )
+
+
+def _place(run_id: str, call: Call, judged: bool) -> tuple[Any, ...]:
+    return run_id, int(judged), call.call_key, call.retry, call.attempt
+
+
+def read_call(row: sqlite3.Row, source: CallSource = "engine", attempts: int = 1, cost: float | None = None) -> Call:
     values = {name: row[name] for name in _CALL_COLUMNS if name not in ("run_id", "judged")}
     return Call(
         **{
@@ -49,13 +72,15 @@ def read_call(row: sqlite3.Row, source: CallSource = "engine") -> Call:
             "failure": read_failure(row["failure"]),
             "checks": tuple(_check_of(data) for data in json.loads(row["checks"])),
             "source": source,
+            "attempts": attempts,
+            "cost": cost,
         }
     )
 
 
 def step_row(run_id: str, step: Step) -> tuple[Any, ...]:
     return (
-        run_id, step.call_key, step.node, step.kind, step.name, as_json(step.inputs), json.dumps(step.output),
+        run_id, step.call_key, step.node, step.kind, step.name, as_json(step.inputs), dumps(step.output),
         failure_text(step.failure), float(step.started), float(step.seconds),
     )  # fmt: skip
 
@@ -68,7 +93,7 @@ def read_step(row: sqlite3.Row) -> Step:
 
 
 def check_row(run_id: str, check: CheckRecord) -> tuple[Any, ...]:
-    found = json.dumps(check.values)
+    found = dumps(check.values)
     passed = None if check.passed is None else int(check.passed)
     return run_id, check.call_key, check.node, check.kind, check.message, passed, found
 
@@ -101,7 +126,11 @@ def run_sum(row: Sequence[Any], settings: Sequence[Any]) -> int:
 
 def rows_sum(*tables: Iterable[tuple[Any, ...]]) -> int:
     """Checksum of the rows of one run: the same in any order, since tables are read in that of their keys."""
-    return sum(checksum(row) for table in tables for row in table)
+    total = 0
+    for table in tables:
+        for row in table:
+            total += checksum(row)
+    return total
 
 
 def checksum(data: tuple[Any, ...]) -> int:
@@ -120,10 +149,8 @@ def run_data(row: sqlite3.Row) -> dict[str, Any]:
 
 
 def _blob(code: str, values: Sequence[int] | Sequence[float]) -> bytes:
-    data = array(code, values)
-    if sys.byteorder == "big":
-        data.byteswap()
-    return data.tobytes()
+    """Little-endian. `struct` makes it twice as fast as `array`."""
+    return struct.pack(f"<{len(values)}{code}", *values)
 
 
 def _unblob(code: str, blob: bytes) -> list[Any]:
@@ -135,7 +162,15 @@ def _unblob(code: str, blob: bytes) -> list[Any]:
 
 
 def as_json(value: Mapping[str, Any] | None) -> str | None:
-    return None if value is None else json.dumps(value)
+    return None if value is None else dumps(value)
+
+
+def dumps(value: Any) -> str:
+    """Plain data as JSON that `json.loads` reads back the same: several times as fast as `json.dumps`."""
+    try:
+        return to_json(value).decode()
+    except ValueError:  # half of a surrogate pair, which UTF-8 does not know
+        return json.dumps(value)
 
 
 def read_json(text: str | None) -> Any:
@@ -159,7 +194,9 @@ REWARD = 11
 ADD_RUN = f"INSERT OR IGNORE INTO runs VALUES ({marks(17)})"
 ADD_SETTINGS = f"INSERT OR IGNORE INTO run_settings VALUES ({marks(7)})"
 ADD_SOURCE = f"INSERT OR IGNORE INTO sources VALUES ({marks(6)})"
+ADD_COST = f"INSERT OR IGNORE INTO costs VALUES ({marks(7)})"
 ADD_SCORE = f"INSERT OR REPLACE INTO run_scores VALUES ({marks(4)})"
+ADD_PRIVATE = "INSERT OR IGNORE INTO private VALUES (?, ?)"
 ADD_CALL = f"INSERT OR IGNORE INTO calls VALUES ({marks(len(_CALL_COLUMNS))})"
 ADD_STEP = f"INSERT INTO steps VALUES ({marks(10)})"
 ADD_CHECK = f"INSERT INTO checks VALUES ({marks(7)})"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Literal
 
 from lmgraph.errors import OutputError, RunError, ToolError
@@ -57,9 +58,12 @@ class CheckRecord:
     """Where it is false: what it read, as the author wrote it, and the values (`out.hops`, 2)."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Call:
-    """One LM call. All token lists are the sampler's own; nothing is ever tokenised again."""
+    """One LM call. All token lists are the sampler's own; nothing is ever tokenised again.
+
+    Nobody changes one. It is not frozen, since a frozen one with so many fields takes four times as long to make.
+    """
 
     node: str
     call_key: str
@@ -101,6 +105,10 @@ class Call:
     decode_seconds: float = 0.0
     source: CallSource = "engine"
     """Where the answer comes from."""
+    attempts: int = 1
+    """Times the request was sent to a server; those before the last did not come through."""
+    cost: float | None = None
+    """In the currency of the engine's price table; None where there is no price."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +204,7 @@ class Trace:
 _INDEX = re.compile(r"\[(\d+)\]")
 
 
+@lru_cache(maxsize=4096)
 def key_order(call_key: str) -> tuple[str | int, ...]:
     """What call keys are sorted by: indices as numbers."""
     parts: list[str | int] = list(_INDEX.split(call_key))

@@ -18,3 +18,7 @@ class CodeInfo:
     """A short program that earns this code."""
     files: tuple[tuple[str, str], ...] = ()
     """Name and text of each file that lies beside the example."""
+    name: str = ""
+    """Of a lint: what lmgraph.toml calls it."""
+    learned: str | None = None
+    """The program that the parameters were learned on which are put onto the example, where that earns the code."""

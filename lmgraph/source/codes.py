@@ -1,13 +1,15 @@
 """The catalogue of diagnostic codes: what `lmgraph explain E0101` prints. Data only.
 
 One section a series; a code is never given a second meaning. Every code has a golden test. Syntax is here, the other
-series are in codes_names.py, codes_types.py, codes_program.py and codes_flow.py.
+series are in codes_names.py, codes_types.py, codes_program.py, codes_bounds.py, codes_flow.py and codes_learned.py.
 """
 
 from __future__ import annotations
 
 from lmgraph.source.code_info import CodeInfo
+from lmgraph.source.codes_bounds import E06
 from lmgraph.source.codes_flow import E07
+from lmgraph.source.codes_learned import E08, W08
 from lmgraph.source.codes_names import E02
 from lmgraph.source.codes_program import E04, E05, W
 from lmgraph.source.codes_types import E03
@@ -109,5 +111,6 @@ _E01: tuple[CodeInfo, ...] = (
 )
 
 
-CODES: dict[str, CodeInfo] = {info.code: info for section in (_E01, E02, E03, E04, E05, E07, W) for info in section}
+_SECTIONS = (_E01, E02, E03, E04, E05, E06, E07, E08, W, W08)
+CODES: dict[str, CodeInfo] = {info.code: info for section in _SECTIONS for info in section}
 """Every code, in order."""

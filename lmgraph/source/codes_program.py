@@ -115,24 +115,28 @@ W: tuple[CodeInfo, ...] = (
         "value is never used",
         "The value is computed, and a call is paid for, and nothing reads it.",
         _ANSWER + _flow("x = Answer(question)"),
+        name="unused_value",
     ),
     CodeInfo(
         "W0002",
         "input is never used",
         "The flow declares an input and does not read it.",
         "flow F(text: str, extra: str) -> (out: str) {\n  return (out=text)\n}",
+        name="unused_input",
     ),
     CodeInfo(
         "W0003",
         "module is never called",
         "No flow and no metric calls the module, so it is never run and never trained.",
         _ANSWER + "module Unused(a: str) -> (b: str) {}\n" + _flow("x = Answer(question)", "x.answer"),
+        name="unused_module",
     ),
     CodeInfo(
         "W0004",
         "lm is never used",
         "No module and no objective names the lm.",
         'lm spare { model: "smollm2-135m" }\n' + _ANSWER.strip(),
+        name="unused_lm",
     ),
     CodeInfo(
         "W0005",
@@ -140,6 +144,7 @@ W: tuple[CodeInfo, ...] = (
         "The file of a dataset is missing, or one that a Python reference says it reads. The program compiles and "
         "runs; scoring and optimizing need the rows.",
         _ROW + _DATA.strip(),
+        name="missing_data",
     ),
     CodeInfo(
         "W0007",
@@ -149,12 +154,14 @@ W: tuple[CodeInfo, ...] = (
         _ROW + _ANSWER + _DATA + "metric length(gold: Row, pred: Answer.out) -> int = len(pred.answer)\n"
         "objective short { flow: Answer  data: rows  metric: length }",
         _NO_ROWS,
+        name="assumed_range",
     ),
     CodeInfo(
         "W0008",
         "branch that does nothing",
         "There is no statement in any branch of this `if`.",
         _flow('if question == "x" { }'),
+        name="empty_branch",
     ),
     CodeInfo(
         "W0009",
@@ -162,12 +169,14 @@ W: tuple[CodeInfo, ...] = (
         "A test without an `assert` passes whatever the program does, as long as it runs.",
         _ANSWER + 'test "a question has an answer" {\n  out = Answer(question="why?")\n'
         '  check len(out.answer) > 0 else "no answer"\n}',
+        name="unfailing_test",
     ),
     CodeInfo(
         "W0010",
         "variable that never changes",
         "A `var` is for values that change. One that is set once is clearer as a binding: `x = …`.",
         _flow("var x = question", "x"),
+        name="unchanged_variable",
     ),
     CodeInfo(
         "W0011",
@@ -175,6 +184,7 @@ W: tuple[CodeInfo, ...] = (
         "An imported name that nothing reads can be deleted from the import.",
         'from "types.lmg" import Row, Unused\nflow F(row: Row) -> (text: str) {\n  return (text=row.text)\n}',
         (("types.lmg", "record Row { text: str }\nrecord Unused { text: str }\n"),),
+        name="unused_import",
     ),
     CodeInfo(
         "W0012",
@@ -183,6 +193,7 @@ W: tuple[CodeInfo, ...] = (
         "before, so it decides nothing.",
         _ANSWER + "flow F(question: str) -> (out: str) {\n  var x = question\n"
         "  repeat max 3 {\n    x := Answer(question=x).answer\n    stop if false\n  }\n  return (out=x)\n}",
+        name="constant_condition",
     ),
     CodeInfo(
         "W0013",
@@ -190,12 +201,14 @@ W: tuple[CodeInfo, ...] = (
         "What stands before this `catch` cannot fail: it calls nothing, picks no element, divides by nothing and reads "
         "no result of a call.",
         _flow('x = question catch "none"', "x"),
+        name="useless_catch",
     ),
     CodeInfo(
         "W0014",
         "loop that runs once",
         "With a limit of 1 the statements run once, and the loop adds nothing.",
         _ANSWER + _flow("var x = question\n  repeat max 1 { x := Answer(question=x).answer }", "x"),
+        name="single_round",
     ),
     CodeInfo(
         "W0015",
@@ -206,6 +219,7 @@ W: tuple[CodeInfo, ...] = (
         + _DATA + "metric exact(gold: Row, pred: G.out) -> bool = gold.answer == pred.answer\n"
         "objective o { flow: G  data: rows  metric: exact }",
         _NO_ROWS,
+        name="unused_flow",
     ),
     CodeInfo(
         "W0016",
@@ -214,5 +228,6 @@ W: tuple[CodeInfo, ...] = (
         "the one that the fn behind `select` scores highest, or the most frequent one with `select: vote`. With none "
         "of these the first output is kept, and the others are paid for in vain.",
         "module Answer(question: str) -> (answer: str) {\n  strategy: best_of\n  samples: 4\n}",
+        name="nothing_to_choose_by",
     ),
 )  # fmt: skip

@@ -25,6 +25,8 @@ class Fix:
     span: Span
     replacement: str
     title: str
+    safe: bool = False
+    """Whether what the program means stays the same, so that `lmgraph check --fix` may do it unasked."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,7 +68,13 @@ def _diagnostic_json(diagnostic: Diagnostic, sources: Mapping[str, Source]) -> d
         "secondary": [_label_json(label, sources) for label in diagnostic.secondary],
         "notes": list(diagnostic.notes),
         "help": diagnostic.help,
-        "fix": fix and {"title": fix.title, "replacement": fix.replacement, "range": _range_json(fix.span, sources)},
+        "fix": fix
+        and {
+            "title": fix.title,
+            "replacement": fix.replacement,
+            "range": _range_json(fix.span, sources),
+            "safe": fix.safe,
+        },
     }
 
 
@@ -223,8 +229,8 @@ def _fix_text(diagnostic: Diagnostic, sources: Mapping[str, Source]) -> str:
     if source.line_column(end)[0] != line or len(source.line(line)) > EXCERPT_COLUMNS:
         return fix.title
     text = source.line(line)
-    edited = text[: column - 1] + fix.replacement + text[column - 1 + end - start :]
-    return f"{fix.title}\n{edited.strip().expandtabs(TAB_WIDTH)}"
+    edited = (text[: column - 1] + fix.replacement + text[column - 1 + end - start :]).strip().expandtabs(TAB_WIDTH)
+    return f"{fix.title}\n{edited}" if edited else fix.title
 
 
 def _last_line(span: Span, sources: Mapping[str, Source]) -> int:

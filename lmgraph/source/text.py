@@ -31,7 +31,8 @@ class Source:
 
     def __post_init__(self) -> None:
         starts = [0]
-        starts.extend(index + 1 for index, char in enumerate(self.text) if char == "\n")
+        while found := self.text.find("\n", starts[-1]) + 1:
+            starts.append(found)
         object.__setattr__(self, "_line_starts", tuple(starts))
 
     def line_column(self, offset: int) -> tuple[int, int]:

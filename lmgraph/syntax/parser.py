@@ -10,11 +10,11 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
 from threading import Lock
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import lark
 from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken
@@ -68,29 +68,59 @@ class ParseResult:
         return not self.diagnostics
 
 
-def parse(source: Source) -> ParseResult:
-    """Parse one file. Never raises for any text; reports at most `MAX_ERRORS` errors."""
-    refused = _refuse(source)
+Range: TypeAlias = tuple[int, int]
+"""Offsets of a part of a text, half-open."""
+
+
+def parse(source: Source, known: Mapping[Range, tree.File] | None = None) -> ParseResult:
+    """Parse one file. Never raises for any text; reports at most `MAX_ERRORS` errors.
+
+    ``known`` are what `parse_part` made of some of the text's `declaration_ranges`: they are not parsed again.
+    """
+    refused = refusal(source)
     if refused is not None:
         return ParseResult(None, (refused,))
-    text = " " + source.text[1:] if source.text.startswith("\ufeff") else source.text
-    file, problems = _parse_text(source, text)
+    file, problems = _parse_text(source, without_mark(source.text), known or {})
     if not file.declarations and not problems:
         problems = [explain.nothing_declared(source)]
     return ParseResult(file, tuple(problems[:MAX_ERRORS]))
 
 
-def _parse_text(source: Source, text: str) -> tuple[tree.File, list[Diagnostic]]:
+def without_mark(text: str) -> str:
+    """The text with a blank in place of a byte order mark, so that offsets stay."""
+    return " " + text[1:] if text.startswith("\ufeff") else text
+
+
+def parse_part(source: Source, text: str, start: int, end: int) -> tree.File | None:
+    """The declarations of ``text[start:end]``, one of its `declaration_ranges`; None where anything is wrong there."""
+    front = _front()
+    with front.lock:
+        front.builder.file = source.name
+        front.builder.problems.clear()
+        try:
+            part = front.parse(text, start, end)
+        except UnexpectedInput:
+            return None
+        wrong = front.builder.problems or any(_first_too_deep(one) is not None for one in part.declarations)
+    return None if wrong else part
+
+
+def _parse_text(source: Source, text: str, known: Mapping[Range, tree.File]) -> tuple[tree.File, list[Diagnostic]]:
     front = _front()
     whole = Span(source.name, 0, len(text))
     with front.lock:
         front.builder.file = source.name
         front.builder.problems.clear()
         try:
+            if known:
+                # Where what stands before parses, the file does exactly where the rest does: that fails early.
+                front.parse(text, _first_unknown(text, known), len(text))
+                front.builder.problems.clear()
             parts = [front.parse(text, 0, len(text))]
             errors: list[Diagnostic] = []
         except UnexpectedInput:
-            parts, errors = _parse_by_declarations(front, source, text)
+            front.builder.problems.clear()
+            parts, errors = _parse_by_declarations(front, source, text, known)
         problems = [*front.builder.problems, *errors]
     declarations: list[tree.Declaration] = []
     for declaration in (one for part in parts for one in part.declarations):
@@ -104,14 +134,20 @@ def _parse_text(source: Source, text: str) -> tuple[tree.File, list[Diagnostic]]
     return tree.File(edition, tuple(declarations), whole), problems
 
 
-def _parse_by_declarations(front: _Front, source: Source, text: str) -> tuple[list[tree.File], list[Diagnostic]]:
+def _first_unknown(text: str, known: Mapping[Range, tree.File]) -> int:
+    return next((start for start, end in declaration_ranges(text) if (start, end) not in known), len(text))
+
+
+def _parse_by_declarations(
+    front: _Front, source: Source, text: str, known: Mapping[Range, tree.File]
+) -> tuple[list[tree.File], list[Diagnostic]]:
     """Parse each declaration alone: the ones that parse, and one error for each other."""
     parts: list[tree.File] = []
     errors: list[Diagnostic] = []
-    for start, end in _declaration_ranges(text):
+    for start, end in declaration_ranges(text):
         noted = len(front.builder.problems)
         try:
-            parts.append(front.parse(text, start, end))
+            parts.append(known.get((start, end)) or front.parse(text, start, end))
         except UnexpectedInput as error:
             del front.builder.problems[noted:]
             errors.append(explain.explain(_stuck(error, source, text, start, end)))
@@ -120,7 +156,8 @@ def _parse_by_declarations(front: _Front, source: Source, text: str) -> tuple[li
     return parts, errors
 
 
-def _declaration_ranges(text: str) -> Iterator[tuple[int, int]]:
+def declaration_ranges(text: str) -> Iterator[Range]:
+    """Where declarations start, as far as the layout shows it, up to the next one; together the whole text."""
     starts = [match.start() for match in _SKIMMED.finditer(text) if match.lastgroup == "opening"]
     first = starts[0] if starts else len(text)
     # What precedes the first declaration goes with it, unless it cannot: then it is in error by itself.
@@ -146,7 +183,8 @@ def _stuck(error: UnexpectedInput, source: Source, text: str, start: int, end: i
 # -- what is refused before parsing and after ------------------------------------------------------------------------
 
 
-def _refuse(source: Source) -> Diagnostic | None:
+def refusal(source: Source) -> Diagnostic | None:
+    """Why the text is not looked into; None where it is."""
     if len(source.text) > MAX_CHARACTERS:
         return explain.too_large(source, MAX_CHARACTERS)
     foreign = _NOT_TEXT.search(source.text)

@@ -17,6 +17,7 @@ from lmgraph.runtime.engine import (
     Generation,
     JsonSchema,
     SamplingParams,
+    StreamingEngine,
 )
 
 TEXTS = ("plain words", "two\nlines", "naïve café ☕ 日本語 👩‍🚀", '{"json": [1, 2]}', " spaces  at both ends ", "")
@@ -33,6 +34,7 @@ async def check_engine(engine: Engine, *, limit_seconds: float = 120.0) -> None:
         _check_tokenizer(engine)
         prompt = _prompt(engine)
         await _check_samples(engine, prompt)
+        await _check_stream(engine, prompt)
         await _check_seeds(engine, prompt)
         await _check_constraints(engine, prompt)
         await _check_refusals(engine, prompt)
@@ -70,6 +72,21 @@ async def _check_samples(engine: Engine, prompt: Sequence[int]) -> None:
     together = await asyncio.gather(*(engine.generate(GenerateRequest(prompt, sampling)) for _ in range(4)))
     for generation in together:
         _check_generation(engine, generation, sampling)
+
+
+async def _check_stream(engine: Engine, prompt: Sequence[int]) -> None:
+    if not isinstance(engine, StreamingEngine):
+        return
+    told: list[str] = []
+
+    async def tell(text: str) -> None:
+        told.append(text)
+
+    sampling = SamplingParams(max_tokens=8)
+    generation = await engine.stream(GenerateRequest(prompt, sampling), tell)
+    _check_generation(engine, generation, sampling)
+    whole = engine.tokenizer.decode(generation.token_ids)
+    _require("".join(told) == whole, f"what a stream tells is the answer: told {told!r} of {whole!r}")
 
 
 def _check_generation(engine: Engine, generation: Generation, sampling: SamplingParams) -> None:

@@ -188,8 +188,8 @@ class _CancellingMeter(Meter):
         self._cancel_after = cancel_after
         self.task: asyncio.Future[Any] | None = None
 
-    def count(self, tokens: int) -> None:
-        super().count(tokens)
+    def count(self, tokens: int, usd: float = 0.0) -> None:
+        super().count(tokens, usd)
         if self._cancel_after is not None and self.calls >= self._cancel_after and self.task is not None:
             self.task.cancel()
 

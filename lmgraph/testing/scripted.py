@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from lmgraph.errors import ContextOverflow, EngineError, EngineRejected
-from lmgraph.runtime.engine import FinishReason, GenerateRequest, Generation
+from lmgraph.runtime.engine import FinishReason, GenerateRequest, Generation, TextSink
 from lmgraph.testing.held import held_to
 from lmgraph.testing.tokenizer import END_OF_TEXT, END_OF_TURN, MARKERS, ByteTokenizer
 
@@ -92,6 +92,14 @@ class ScriptedEngine:
             return self._generation(request, reply or Reply(_chosen(answer, request)))
         finally:
             self.under_way -= 1
+
+    async def stream(self, request: GenerateRequest, tell: TextSink) -> Generation:
+        """Four characters at a time."""
+        generation = await self.generate(request)
+        text = self.tokenizer.decode(generation.token_ids)
+        for start in range(0, len(text), 4):
+            await tell(text[start : start + 4])
+        return generation
 
     async def load_adapter(self, name: str, folder: Path) -> None:
         if self.adapters.setdefault(name, folder) != folder:

@@ -23,8 +23,9 @@ class ScoredRows:
 
 
 async def score_rows(lab: Lab, program: Program, rows: Sequence[Example], *, phase: str) -> ScoredRows:
-    """Run and score ``rows``; equal phases share their random numbers. Raises: BudgetExhausted."""
-    done = await lab.rollouts(program, rows, phase=phase, keep_unscored=True)
+    """Run and score ``rows``. Equal phases share their random numbers, and calls that a change does not reach are taken
+    from earlier runs. Raises: BudgetExhausted."""
+    done = await lab.rollouts(program, rows, phase=phase, keep_unscored=True, reuse=True)
     scores, unscored = [], {}
     for rollout in done:
         if math.isfinite(rollout.score.value):

@@ -24,7 +24,7 @@ from lmgraph.runtime.engine import GenerateRequest
 from lmgraph.testing import ScriptedEngine, last_user_turn
 from lmgraph_optimizers.demos import Demos, DemosConfig
 from lmgraph_optimizers.prompt import Prompt, PromptConfig, search
-from support.scripted import KIND_OF, LABELS, SORT, program_from, sort_program, sort_rows, write_rows
+from support.scripted import BRANCH, KIND_OF, LABELS, SORT, program_from, sort_program, sort_rows, write_rows
 
 DRIVER = Path(__file__).parents[1] / "support" / "kill_search.py"
 KILLS = 20
@@ -120,6 +120,28 @@ async def test_a_budget_that_ends_early(tmp_path: Path, calls: int) -> None:
         assert params_hash(result.program.params) == params_hash(sort_program(tmp_path / "again").params)
 
 
+async def test_demos_keeps_the_best_that_it_could_compare(tmp_path: Path) -> None:
+    """The budget ends while candidates are compared: those that saw the same rows by then decide."""
+
+    def helped(prompt: str, request: GenerateRequest) -> str:
+        word = last_user_turn(prompt).partition("word: ")[2].partition("\n")[0]
+        return KIND_OF[word] if prompt.count("assistant\n") > 1 else LABELS[0]
+
+    options: dict[str, Any] = {"max_demos": 2, "candidates": 4, "score_rows": 6, "rounds": 1, "bootstrap_rows": 4}
+    whole = await run(tmp_path / "whole", ScriptedEngine(helped), optimizer=Demos, **options)
+    assert whole.stopped is None
+    seen = set()
+    for calls in range(5, 16):
+        done = await run(
+            tmp_path / str(calls), ScriptedEngine(helped), optimizer=Demos, budget=Budget(calls), **options
+        )
+        assert done.stopped is not None
+        demos = done.program.params.modules["Classify"].demos
+        assert bool(demos) == ("Stopped while they were being compared" in notes(done))
+        seen.add(bool(demos))
+    assert seen == {True, False}, "with few calls nothing could be compared"
+
+
 @pytest.mark.parametrize("rows", [1, 2, 3])
 async def test_hardly_any_rows(tmp_path: Path, rows: int) -> None:
     result = await run(tmp_path, ScriptedEngine(answer), rows=rows)
@@ -131,27 +153,6 @@ async def test_equal_scores_everywhere(tmp_path: Path) -> None:
     result = await run(tmp_path, ScriptedEngine(lambda prompt, request: "tool"))
     assert "Nothing scored above the start" in notes(result)
     assert {choice["score"] for choice in result.details["candidates"] if choice["rows"] == 6} != set()
-
-
-BRANCH = SORT.replace(
-    "flow Sort(word: str) -> (kind: Kind) {\n  out = Classify(word=word)\n  return (kind=out.kind)\n}",
-    """module Rare(word: str) -> (kind: Kind) {
-  \"\"\"Look at a word that is empty.\"\"\"
-  max_tokens: 16
-}
-
-flow Sort(word: str) -> (kind: Kind) {
-  var kind: Kind = Kind.fruit
-  if word == "" {
-    rare = Rare(word=word)
-    kind := rare.kind
-  } else {
-    out = Classify(word=word)
-    kind := out.kind
-  }
-  return (kind)
-}""",
-)
 
 
 async def test_a_module_that_is_never_reached(tmp_path: Path) -> None:
@@ -214,7 +215,7 @@ async def test_in_a_study_the_report_says_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("optimizer", ["prompt", "demos"])
+@pytest.mark.parametrize("optimizer", ["prompt", "demos", "reflect"])
 def test_twenty_kills_change_nothing(tmp_path: Path, optimizer: str) -> None:
     environment = {**os.environ, "PYTHONPATH": str(DRIVER.parents[1]), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(

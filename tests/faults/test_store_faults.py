@@ -102,6 +102,62 @@ def test_a_killed_eval_goes_on_and_every_row_is_run_and_scored_once(tmp_path: Pa
     assert found["asked"] < 12, "what was done before was not asked again"
 
 
+MAPPED = """
+import asyncio, json, os, random, signal, sys, time
+from pathlib import Path
+from lmgraph.compiler.compile import compile_path
+from lmgraph.program import Program
+from lmgraph.runtime import Runtime
+from lmgraph.testing import ScriptedEngine
+
+folder = Path(sys.argv[1])
+program = Program.default(compile_path(folder / "sort.lmg").require(), folder)
+words = [{"word": f"word {number}"} for number in range(60)]
+
+
+async def label(told=None):
+    engine = ScriptedEngine({"": "tool"}, latency=lambda request: 0.01 + (sum(request.prompt_ids) % 12) / 100)
+    async with Runtime(everything=engine, store=folder / "traces.db") as runtime:
+        found = []
+        async for trace in runtime.map(program, words, concurrency=4, resume=True):
+            found.append([trace.identity.example, trace.run_id])
+            if told is not None:
+                os.write(told, b".")
+    return found, len(engine.requests)
+
+
+rng = random.Random(1)
+for turn in range(20):
+    hears, tells = os.pipe()
+    child = os.fork()
+    if child == 0:
+        asyncio.run(label(tells))
+        os._exit(0)
+    os.close(tells)
+    os.read(hears, 1)
+    time.sleep(rng.random() * 0.1)
+    os.kill(child, signal.SIGKILL)
+    os.close(hears)
+    os.waitpid(child, 0)
+found, requests = asyncio.run(label())
+print(json.dumps({"found": found, "asked": requests}))
+"""
+
+
+def test_a_killed_map_goes_on_and_every_input_is_run_once(tmp_path: Path) -> None:
+    write_sort_program(tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", MAPPED, str(tmp_path)], capture_output=True, text=True, check=False, cwd=TESTS
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    with sqlite3.connect(tmp_path / "traces.db") as db:
+        kept = db.execute("SELECT example, run_id FROM runs ORDER BY CAST(example AS INTEGER)").fetchall()
+    assert [list(one) for one in kept] == found["found"]
+    assert [example for example, _ in kept] == [str(number) for number in range(60)]
+    assert found["asked"] < 60, "what was done before was not asked again"
+
+
 async def test_resume_equals_an_uninterrupted_eval_and_asks_nothing_twice(tmp_path: Path) -> None:
     program = sort_program(tmp_path / "program")
     engine = ScriptedEngine({"saw": "tool", "": "fruit"})
@@ -229,7 +285,7 @@ def test_a_full_disk_is_said_and_the_store_stays_readable(tmp_path: Path) -> Non
 def test_a_store_without_the_newer_tables_can_be_read_and_written(tmp_path: Path) -> None:
     filled(tmp_path / "t.db", 2)
     with sqlite3.connect(tmp_path / "t.db") as db:
-        for table in ("run_settings", "sources", "run_scores", "private"):
+        for table in ("run_settings", "sources", "costs", "run_scores", "private"):
             db.execute(f"DROP TABLE {table}")
     older = TraceStore(tmp_path / "t.db", read_only=True)
     assert older.find("run01") == replace(trace("run01", 1.0), settings=None)

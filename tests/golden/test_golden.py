@@ -1,30 +1,36 @@
 """Golden tests: every `*.md` of this folder holds programs and exactly what comes of them.
 
-A file says `mode: parse`, `check`, `compile`, `text`, `explain` or `fmt` near its top. A section is `## title`, an
-`lmg` fence with the program and a second fence with the expected output. Files that lie beside the program stand before
-it, each in a fence `file name`. `pytest --update-golden` writes the present output instead.
+A file says `mode: parse`, `check`, `compile`, `text`, `explain`, `learned` or `fmt` near its top. A section is
+`## title`, an `lmg` fence with the program and a second fence with the expected output. Files that lie beside the
+program stand before it, each in a fence `file name`; in mode `learned` the file `learned.lmg` is the program that
+parameters come from. `pytest --update-golden` writes the present output instead.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from lmgraph.cli.explained import explained
 from lmgraph.compiler.compile import compile_source
+from lmgraph.compiler.learned import learned_diagnostics
 from lmgraph.errors import CompileError
 from lmgraph.graph.draw import to_text
 from lmgraph.graph.dump import dump
 from lmgraph.graph.graph import Graph, TestSpec
+from lmgraph.passes import PASSES, steps
+from lmgraph.program.rebind import rebind
 from lmgraph.source import Source
 from lmgraph.source.codes import CODES
 from lmgraph.source.render import render
 from lmgraph.syntax.format import format_source
 from lmgraph.syntax.parser import parse
+from support.learned import learned_on
 
 FOLDER = Path(__file__).parent
 SAMPLES = FOLDER.parent / "data" / "samples"
@@ -135,6 +141,25 @@ def run_explain(program: Program) -> str:
     return explained(compiled) if compiled.graph is not None else render(compiled.diagnostics, compiled.sources)
 
 
+def run_learned(program: Program) -> str:
+    """What is said where parameters that were learned on `learned.lmg` are put onto the program."""
+    compiled = compile_source(program.source, root=program.root)
+    rebound = rebind(learned_on((program.root / "learned.lmg").read_text("utf-8")), compiled.require())
+    notes = "".join(f"note: {note}\n" for note in rebound.notes) if rebound.params is not None else ""
+    return render(learned_diagnostics(rebound, compiled), compiled.sources) + notes or "ok\n"
+
+
+def run_pass(program: Program, name: str) -> str:
+    """The flows before and after one pass, and what it changed."""
+    compiled = compile_source(program.source, root=program.root)
+    if compiled.graph is None:
+        return render(compiled.diagnostics, compiled.sources)
+    (step,) = steps(compiled.graph, [one.name for one in PASSES if one.name != name])
+    changed = [f"{field.name}: {', '.join(getattr(step.changes, field.name)) or '-'}" for field in fields(step.changes)]
+    before, after = (to_text(graph)[to_text(graph).index("\nflow ") :] for graph in (compiled.graph, step.graph))
+    return "\n".join([f"before{before}", f"after {name}{after}", *changed, ""])
+
+
 MODES: dict[str, Callable[[Program], str]] = {
     "parse": run_parse,
     "fmt": run_format,
@@ -142,6 +167,8 @@ MODES: dict[str, Callable[[Program], str]] = {
     "compile": run_compile,
     "text": run_text,
     "explain": run_explain,
+    **{f"pass_{one.name}": partial(run_pass, name=one.name) for one in PASSES},
+    "learned": run_learned,
 }
 
 

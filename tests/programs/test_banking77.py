@@ -75,3 +75,16 @@ def test_making_the_data_is_repeatable_and_drops_repeats_and_texts_with_two_labe
     make_data.write(splits, tmp_path / "data")
     text = (tmp_path / "data" / "train.jsonl").read_text(encoding="utf-8")
     assert [json.loads(line) for line in text.splitlines()] == splits["train"]
+
+
+def test_ten_labels_have_their_rows() -> None:
+    """data/ten is what make_ten.py cuts: rows of the whole program's splits, of ten labels."""
+    graph = compile_path(PROGRAMS / "banking77" / "ten.lmg").require()
+    (labels,) = (enum.labels for enum in graph.enums)
+    assert set(labels) <= set(LABELS)
+    for split, size in {"train": 300, "dev": 100, "test": 100}.items():
+        cut = rows("banking77", f"ten/{split}")
+        whole = {row["text"] for row in rows("banking77", split)}
+        assert len(cut) == size
+        assert Counter(row["intent"] for row in cut) == dict.fromkeys(labels, size // 10)
+        assert all(row["text"] in whole for row in cut)

@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from typing import Any
+from unittest.mock import patch
 
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from lmgraph.compiler.bounds import ProgramBounds
 from lmgraph.compiler.compile import compile_source
+from lmgraph.compiler.least import LeastCost
 from lmgraph.compiler.polynomials import Polynomial, number, symbol
 from lmgraph.graph.graph import Graph
+from lmgraph.program.expressions import NoValue
 from lmgraph.runtime.execute import execute
 from lmgraph.runtime.plan import PlannedCall
 from lmgraph.runtime.planner import Planner
+from lmgraph.runtime.trace import Failure
 from lmgraph.source import Source
 from support.meaning import answer
 from support.programs import inputs, random_program
@@ -79,6 +83,24 @@ def test_no_run_takes_more(seed: int, given_inputs: dict[str, Any]) -> None:
     unknown = {one: 10**9 for one in bounds.calls.symbols if one not in lengths}
     for name, polynomial in (("calls", bounds.calls), ("tokens", bounds.tokens), ("path", bounds.path)):
         assert taken[name] <= polynomial.value({**lengths, **unknown}), (name, str(polynomial), lengths)
+
+
+@MANY
+@given(SEEDS, inputs())
+def test_no_run_takes_less(seed: int, given_inputs: dict[str, Any]) -> None:
+    """None in which nothing fails."""
+    graph = compile_source(Source("program.lmg", random_program(seed)), root=None).require()
+    keys: list[str] = []
+
+    async def call(node: PlannedCall, key: str, arguments: Mapping[str, Any]) -> Any:
+        if node.kind == "module":
+            keys.append(key)
+        return answer(node.name, arguments)
+
+    with patch.object(NoValue, "__init__", autospec=True, return_value=None) as missing:
+        result = asyncio.run(execute(Planner(graph).flow("Main"), given_inputs, call, lambda record: None))
+    if not isinstance(result, Failure) and not missing.called:
+        assert LeastCost(graph).flow("Main") <= len(keys)
 
 
 def test_bounds_are_near_what_runs_take() -> None:

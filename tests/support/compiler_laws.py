@@ -14,6 +14,7 @@ from lmgraph.compiler.compile import Compilation, compile_source
 from lmgraph.graph.draw import to_dot, to_mermaid, to_text
 from lmgraph.graph.dump import dump, load
 from lmgraph.graph.verify import verify, verify_tests
+from lmgraph.passes import optimized
 from lmgraph.source import Source
 from lmgraph.source.codes import CODES
 from lmgraph.source.render import render, to_json
@@ -90,6 +91,7 @@ def _check_graph(compilation: Compilation) -> None:
     with _deep_recursion():
         assert read_back == graph, "the graph read back is another one"
     assert all(draw(graph) for draw in (to_text, to_mermaid, to_dot))
+    optimized(graph)  # which verifies what each pass gives back
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from lmgraph.runtime import Runtime
 from lmgraph.runtime.engine import GenerateRequest
 from lmgraph.testing import ScriptedEngine, last_user_turn
 from lmgraph_optimizers.prompt.search import load_optuna
+from lmgraph_optimizers.reflect.evolve import load_gepa
 from support.killing import Point, kill_and_resume
 from support.scripted import KIND_OF, LABELS, sort_program
 
@@ -34,6 +35,7 @@ POINTS: list[Point] = [
 OPTIONS: dict[str, dict[str, Any]] = {
     "prompt": {"trials": 8, "minibatch": 3, "full_every": 3, "demo_sets": 3, "max_demos": 2, "instructions": 5},
     "demos": {"max_demos": 2, "candidates": 4},
+    "reflect": {"steps": 8, "minibatch": 2, "score_rows": 6, "feedback_rows": 6},
 }
 
 
@@ -41,6 +43,8 @@ def main() -> None:
     folder, optimizer, kills = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
     if optimizer == "prompt":
         load_optuna()  # here, so that no child spends its time on it
+    if optimizer == "reflect":
+        load_gepa()
     program = sort_program(folder / "program")
 
     def work(folder: Path) -> None:
@@ -51,8 +55,9 @@ def main() -> None:
 
 def answer(prompt: str, request: GenerateRequest) -> Sequence[str]:
     """The longer the system turn and the more demos, the more words are known; by seed where it samples."""
-    if "You improve one step" in prompt:
-        return ["Say the kind.", "Decide what kind of thing the word names.", "", "Look at the word and name its kind."]
+    if "You improve one step" in prompt or "You improve the instruction" in prompt:
+        longer = [f"Say the kind of the word{', and look at it' * times}." for times in range(8)]
+        return ["Decide what kind of thing the word names.", "", *longer]
     word = last_user_turn(prompt).partition("word: ")[2].partition("\n")[0]
     known = len(prompt) // 40 % 5 + prompt.count("assistant\n")
     return [KIND_OF.get(word, LABELS[0]) if len(word) % 5 < known else LABELS[0], *LABELS]

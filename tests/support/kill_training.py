@@ -31,7 +31,7 @@ POINTS: list[Point] = [
     (Lab, "checkpoint"),
     (Lab, "log"),
 ]
-STEPS = {**OPTIONS, "steps": 4}
+STEPS = {**OPTIONS, "steps": 4, "max_gap": 1e9}  # the script makes its logprobs up
 
 
 def main() -> None:

@@ -56,14 +56,17 @@ class Mutator:
         chance = Random(f"{seed}/{number}")
         # Most changes end in a syntax error, and the rest of the compiler is to be tried too.
         rough = chance.randrange(3) == 0
-        choices = sorted(self._kinds) if rough else _GENTLE
         program = chance.choice(self.programs if rough else self._parsing)
         text, kinds = program.text, []
         for _ in range(chance.choice((1, 1, 1, 2, 3, 6))):
-            kind = chance.choice(choices)
-            text = self._kinds[kind](text, chance)
+            text, kind = self.changed(text, chance, rough=rough)
             kinds.append(kind)
         return Mutant(text, chance.choice((program.root, program.root, None)), tuple(kinds))
+
+    def changed(self, text: str, chance: Random, *, rough: bool) -> tuple[str, str]:
+        """The text with one change, and the kind of it. ``rough`` changes mostly end in a syntax error."""
+        kind = chance.choice(sorted(self._kinds) if rough else _GENTLE)
+        return self._kinds[kind](text, chance), kind
 
     # -- kinds of change ---------------------------------------------------------------------------------------------
 

@@ -58,6 +58,27 @@ objective accuracy {
 }
 """
 
+BRANCH = SORT.replace(
+    "flow Sort(word: str) -> (kind: Kind) {\n  out = Classify(word=word)\n  return (kind=out.kind)\n}",
+    """module Rare(word: str) -> (kind: Kind) {
+  \"\"\"Look at a word that is empty.\"\"\"
+  max_tokens: 16
+}
+
+flow Sort(word: str) -> (kind: Kind) {
+  var kind: Kind = Kind.fruit
+  if word == "" {
+    rare = Rare(word=word)
+    kind := rare.kind
+  } else {
+    out = Classify(word=word)
+    kind := out.kind
+  }
+  return (kind)
+}""",
+)
+"""Its module Rare is never called: no row has an empty word."""
+
 ENGINE = '''
 """An engine that answers from the word in the prompt; a demo in the prompt helps. LATENCY is in seconds."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -133,6 +134,37 @@ def test_json_lines_give_a_result_a_line_in_order(cli: Cli) -> None:
     assert done.code == 0
     results = [json.loads(line) for line in done.out.splitlines()]
     assert [result["outputs"]["kind"] for result in results] == [KIND_OF[word] for word in words * 20]
+
+
+def test_lines_that_were_run_before_are_taken_from_the_trace(cli: Cli) -> None:
+    words = ["plum", "fig", "plum", "owl"]
+
+    def run(count: int, *flags: str) -> list[dict[str, Any]]:
+        lines = "".join(json.dumps({"word": word}) + "\n" for word in words[:count])
+        done = cli("run", "sort.lmg", "-", *flags, stdin=lines)
+        assert done.code == 0, done.err
+        return [json.loads(line) for line in done.out.splitlines()]
+
+    first = run(2)
+    again = run(4, "--resume")
+    assert again[:2] == first
+    assert [one["outputs"] for one in again] == [one["outputs"] for one in run(4)]
+    assert run(4, "--resume", "--seed", "1")[0]["run_id"] != first[0]["run_id"]
+    for arguments, said in (
+        (("-", "--resume", "--no-trace"), "--resume reads the trace"),
+        (("--word", "fig", "--resume"), "for many lines on standard input"),
+    ):
+        done = cli("run", "sort.lmg", *arguments, stdin='{"word": "a"}\n{"word": "b"}\n')
+        assert done.code != 0
+        assert said in done.err
+
+
+def test_a_line_that_does_not_fit_stops_no_others(cli: Cli) -> None:
+    done = cli("run", "sort.lmg", "-", stdin='{"word": "plum"}\n{"wort": "plum"}\n{"word": "fig"}\n')
+    assert done.code == 1
+    results = [json.loads(line) for line in done.out.splitlines()]
+    assert [result["outputs"] is None for result in results] == [False, True, False]
+    assert "the field is missing" in results[1]["failure"]["message"]
 
 
 def test_a_failed_run_says_what_and_shows_the_text(cli: Cli) -> None:

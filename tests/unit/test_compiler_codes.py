@@ -8,8 +8,11 @@ from pathlib import Path
 from lmgraph.source.codes import CODES
 
 GOLDEN = Path(__file__).parent.parent / "golden"
-COMPILER = Path(__file__).parents[2] / "lmgraph" / "compiler"
-SERIES = ("E02", "E03", "E04", "E05", "E07", "W")
+PACKAGE = Path(__file__).parents[2] / "lmgraph"
+COMPILER = PACKAGE / "compiler"
+LEARNED = PACKAGE / "program" / "refusals.py"
+"""What is reported where learned parameters are put onto a program."""
+SERIES = ("E02", "E03", "E04", "E05", "E07", "E08", "W")
 
 
 def ours(codes: object) -> set[str]:
@@ -23,7 +26,7 @@ def test_every_code_has_a_golden() -> None:
 
 
 def test_every_code_that_is_reported_is_in_the_catalogue() -> None:
-    texts = [file.read_text("utf-8") for file in COMPILER.rglob("*.py")]
+    texts = [file.read_text("utf-8") for file in (*COMPILER.rglob("*.py"), LEARNED)]
     reported = {code for text in texts for code in re.findall(r'"([EW]\d{4})"', text)}
     assert reported - {"E0108"} == ours(CODES)  # of the syntax, and of files that import one another too deeply
 

@@ -46,6 +46,30 @@ def test_enough_programs_leak_and_enough_do_not() -> None:
     assert all(one.rstrip().endswith("```text\nok\n```") for one in safe)
 
 
+KINDS = {
+    "direct": "an argument",
+    "through a loop": "through a loop, round by round",
+    "under a private if": "under a private if",
+    "after a private stop": "after a private stop",
+    "fan-out over a private list": "for each element of a private list",
+    "rebinding": "another name for a private value",
+    "a private demo": "demos from rows, whose answers are private",
+    "private feedback": "what a public model writes",
+    "a judge": "a judge",
+    "a flow call": "a flow that calls a flow",
+    "a record's field": "a field of a record",
+    "a union": "inside a union",
+}
+"""A golden for each kind of leak that the compiler refuses. Proposers and shared adapters are refused when a run starts
+(test_optimize_clearance.py), adapters of artifacts when they load (golden/learned.md), exports mask
+(test_cli_trace.py), and caches tell machines apart (test_runtime_cache.py)."""
+
+
+def test_every_kind_of_leak_has_a_golden() -> None:
+    titles = {one.partition("\n")[0] for one in sections("leaks.md")}
+    assert set(KINDS.values()) <= titles
+
+
 def test_a_leaking_program_has_no_graph() -> None:
     text = LMS + "flow F(q: private str) -> (a: str) {\n  return (a=Ask(text=q).answer)\n}\n"
     assert compiled(text).graph is None

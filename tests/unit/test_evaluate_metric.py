@@ -43,6 +43,12 @@ async def test_an_expression_scores(tmp_path: Path) -> None:
     assert (await score(program, trace("tool"))).parts == {"exact": 0.0}
 
 
+async def test_a_python_metric_may_say_something(tmp_path: Path) -> None:
+    program = with_metric(tmp_path, "return 0.5, 'nearly'")
+    found = await score(program, trace())
+    assert (found.value, found.parts, found.feedback) == (0.5, {"exact": 0.5}, {"exact": "nearly"})
+
+
 async def test_a_failed_run_scores_the_low_end(tmp_path: Path) -> None:
     program = with_metric(tmp_path, "return 0.5", range_="[-1, 1]")
     found = await score(program, trace(None))

@@ -57,7 +57,7 @@ def updates(monkeypatch: pytest.MonkeyPatch) -> Updates:
     def recording(self: LoraTrainer, samples: Any, old: Any = None) -> Any:
         noted.samples += [(self.name, sample) for sample in samples]
         stats = update(self, samples, old)
-        noted.gaps.append(stats.max_gap)
+        noted.gaps.append(stats.gap.largest)
         return stats
 
     monkeypatch.setattr(LoraTrainer, "update", recording)

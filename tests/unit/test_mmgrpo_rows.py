@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from lmgraph.errors import ConfigError
 from lmgraph.optimize import Lab
 from lmgraph.optimize.study import Study
 from lmgraph.program import Program
@@ -16,7 +17,7 @@ from lmgraph_optimizers.mmgrpo.config import MmgrpoConfig
 from lmgraph_optimizers.mmgrpo.training import Training
 
 
-def training(program: Program, tmp_path: Path, answer: object, **options: int) -> Training:
+def training(program: Program, tmp_path: Path, answer: object, **options: int | str) -> Training:
     _, task = tiny_program(tmp_path / "program")
     runtime = Runtime(everything=ScriptedEngine(answer))  # type: ignore[arg-type]
     lab = Lab(runtime=runtime, task=task, study=Study.open(tmp_path / "study", "k"), stage="1-mmgrpo")
@@ -60,3 +61,14 @@ def test_every_row_has_its_turn_before_any_comes_again(tmp_path: Path, count: in
     while len(seen) < len(task.train):
         seen += [row.id for row in run._next_examples(min(count, len(task.train) - len(seen)), set())]
     assert sorted(seen) == sorted(row.id for row in task.train)
+
+
+async def test_an_engine_that_does_not_say_what_it_allowed_cannot_train_under_constraints(tmp_path: Path) -> None:
+    program, _ = tiny_program(tmp_path / "one")
+
+    def same(prompt: str, request: GenerateRequest) -> str:
+        return "nonsense"
+
+    run = training(program, tmp_path, same, examples=2, samples=2, decoding="constrained")
+    with pytest.raises(ConfigError, match="does not say which tokens a constraint allowed"):
+        await run.one_step()

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 from hypothesis import given
@@ -20,6 +22,7 @@ from lmgraph.runtime.engine import (
     ChatMessage,
     Choices,
     GenerateRequest,
+    Generation,
     JsonSchema,
     Regex,
     RemoteEngine,
@@ -46,6 +49,9 @@ class ChatDouble(HttpDouble):
             "prompt_tokens_details": {"cached_tokens": 400},
         }
         self.refuse: Response | None = None
+        self.streams = True
+        self.breaks_after: int | None = None
+        """Bytes of a stream."""
 
     async def _answer(self, request: Request) -> Response:
         if request.path != "/v1/chat/completions":
@@ -55,8 +61,23 @@ class ChatDouble(HttpDouble):
         text = self.text
         if form := request.body.get("response_format"):
             text = held_to(text, JsonSchema(json.dumps(form["json_schema"]["schema"])))
+        if request.body.get("stream") and self.streams:
+            return self._streamed(text)
         choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
         return Response({"choices": [{**choice, **self.changes}], "usage": self.usage})
+
+    def _streamed(self, text: str) -> Response:
+        choices: list[dict[str, Any]] = [{"index": 0, "delta": {"role": "assistant", "content": ""}}]
+        choices += [{"index": 0, "delta": {"content": character}} for character in text]
+        choices.append({"index": 0, "delta": {}, "finish_reason": "stop", **self.changes})
+        events: list[Any] = [{"choices": [choice]} for choice in choices]
+        events.append({"choices": [], "usage": self.usage})
+        lines = [f"data: {json.dumps(event)}\r\n\r\n" for event in events]
+        raw = "".join([": a comment\n\n", *lines, "data: [DONE]\n\n"]).encode()
+        headers = {"Content-Type": "text/event-stream", "Content-Length": str(len(raw))}
+        if self.breaks_after is not None:
+            return Response(headers=headers, raw=raw[: self.breaks_after], then_reset=True)
+        return Response(headers=headers, raw=raw)
 
 
 @pytest.fixture
@@ -359,3 +380,73 @@ async def test_a_program_runs_on_it_and_tokens_are_those_of_the_provider(double:
         assert trace.require() == {"kind": "tool"}
         assert runtime.meter.tokens == 1100
         assert trace.calls[0].engine == "openai"
+
+
+async def streamed(engine: OpenAIEngine, **sampling: Any) -> tuple[list[str], Generation]:
+    told: list[str] = []
+
+    async def tell(text: str) -> None:
+        told.append(text)
+
+    return told, await engine.stream(request(engine, **sampling), tell)
+
+
+async def test_a_streamed_answer_is_told_as_it_comes_and_is_the_whole_one(double: ChatDouble) -> None:
+    double.text = "blau ☕ 👩‍🚀"
+    engine = opened(double, prices={"small-1": {"input": 1.0, "output": 10.0}})
+    whole = await engine.generate(request(engine))
+    told, generation = await streamed(engine)
+    assert told == list(double.text)
+    assert (generation.token_ids, generation.finish_reason) == (whole.token_ids, whole.finish_reason)
+    assert generation.usage == whole.usage
+    assert double.asked("/v1/chat/completions")[1]["stream_options"] == {"include_usage": True}
+    double.streams = False
+    assert await streamed(engine) == ([double.text], replace(generation, queue_seconds=ANY, decode_seconds=ANY))
+    await engine.aclose()
+
+
+async def test_an_object_around_the_text_is_not_told(double: ChatDouble) -> None:
+    engine = opened(double)
+    told, generation = await streamed(engine, constraint=Choices(("blue", "red")))
+    assert told == [engine.tokenizer.decode(generation.token_ids)] == ["blue"]
+    schema = JsonSchema('{"type":"object","properties":{"a":{"type":"string"}},"required":["a"]}')
+    told, generation = await streamed(engine, constraint=schema, max_tokens=64)
+    assert "".join(told) == engine.tokenizer.decode(generation.token_ids)
+    assert len(told) > 1
+    await engine.aclose()
+
+
+async def test_a_stream_that_breaks_is_begun_again_as_long_as_nothing_was_told(double: ChatDouble) -> None:
+    engine = opened(double)
+    double.breaks_after = 40
+    asyncio.get_running_loop().call_later(0.3, setattr, double, "breaks_after", None)
+    told, generation = await streamed(engine)
+    assert "".join(told) == "blue"
+    assert generation.attempts > 1
+    double.breaks_after = 220
+    with pytest.raises(EngineError, match="broke off in the middle of an answer"):
+        await streamed(engine)
+    await engine.aclose()
+
+
+async def test_a_stream_that_is_none_is_said(double: ChatDouble) -> None:
+    engine = opened(double)
+    double.changes = {"finish_reason": None}
+    with pytest.raises(EngineError, match="unknown finish_reason None"):
+        await streamed(engine)
+    double.refuse = Response({"error": {"message": "no such model"}}, 404)
+    with pytest.raises(EngineUnavailable, match="no such model"):
+        await streamed(engine)
+    for body in (
+        "[1]",
+        '{"choices": 1}',
+        '{"choices": [{"delta": 1}]}',
+        '{"choices": [{"delta": {"content": 1}}]}',
+        "{",
+    ):
+        raw = f"data: {body}\n\n".encode()
+        headers = {"Content-Type": "text/event-stream"}
+        double.refuse = Response(headers=headers, raw=raw)
+        with pytest.raises(EngineError, match="broke the protocol"):
+            await streamed(engine)
+    await engine.aclose()

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from lmgraph.errors import BudgetExhausted, ConfigError, OptimizeError, PluginError
+from lmgraph.errors import ConfigError, OptimizeError, PluginError
 from lmgraph.evaluate import Task, make_task
 from lmgraph.optimize import Lab, OptimizerConfig, OptimizeResult, OptimizeRun, StageSpec, compose, optimize
 from lmgraph.optimize.seeds import optimize_seeds
@@ -222,7 +222,7 @@ async def test_a_budget_stops_and_keeps_what_was_found(tmp_path: Path, limit: in
 
 
 async def test_a_budget_too_small_for_the_start_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(BudgetExhausted):
+    with pytest.raises(ConfigError, match="E0602"):
         await run(tmp_path, stage("good"), budget=Budget(calls=3))
 
 

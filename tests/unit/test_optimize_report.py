@@ -120,6 +120,28 @@ def test_a_stopped_run_and_one_of_an_earlier_version(tmp_path: Path) -> None:
     assert "row by row" not in text
 
 
+def test_failed_calls_are_told_by_module(tmp_path: Path) -> None:
+    told = report(tmp_path)
+    assert "by module" not in render_report(told), "none failed"
+    start, prompt = told.records
+    counts = {"Sort": {"calls": 4, "failed": 3}, "Rare": {"calls": 0, "failed": 0}}
+    start = replace(start, dev={**start.dev, "modules": counts})
+    prompt = replace(prompt, dev={**prompt.dev, "modules": {"Sort": {"calls": 4, "failed": 1}}})
+    told = replace(told, records=(start, prompt))
+    assert "| Sort | 4 | 3 (75%) | 4 | 1 (25%) |" in render_report(told)
+    assert "| Rare | 0 | 0 (0%) | 0 | 0 (0%) |" in render_report(told)
+    assert "3 (75%)" in Page(render_html(told)).words
+
+
+def test_reused_calls_and_the_score_over_calls_are_told(tmp_path: Path) -> None:
+    told = report(tmp_path)
+    start, prompt = told.records
+    told = replace(told, records=(start, replace(prompt, reused=6)))
+    assert "6 more calls were answered by earlier runs of the same rows" in render_report(told)
+    assert "30% of all" in render_report(told), "6 of 14 made and 6 reused"
+    assert {"start 0.250", "prompt 0.500", "14 calls"} <= set(Page(render_html(told)).words)
+
+
 def test_pairs_of_too_little_are_not_compared() -> None:
     assert paired([1.0], [0.0]) is None
     assert paired([1.0, 0.0], []) is None

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
+from lmgraph.compiler.compile import compile_path
 from lmgraph.errors import ArtifactError, Corrupt, GraphMismatch, VersionMismatch
 from lmgraph.program import AdapterRef, Demo, Program, artifact
+from lmgraph.program.fingerprints import fingerprints
+from lmgraph.program.rebind import rebind
 from support.scripted import SORT, program_from, sort_program, write_sort_program
+
+TUNED = Path(__file__).parents[1] / "data" / "tuned"
+"""An artifact of each earlier format, and the program that it was made of."""
 
 
 def adapter_folder(folder: Path) -> Path:
@@ -128,6 +135,86 @@ def test_another_format_is_refused(tmp_path: Path) -> None:
     manifest = json.loads((folder / artifact.MANIFEST).read_text("utf-8"))
     (folder / artifact.MANIFEST).write_text(json.dumps({**manifest, "format": 99}), encoding="utf-8")
     with pytest.raises(VersionMismatch, match="99"):
+        artifact.load(folder)
+
+
+@pytest.mark.parametrize(
+    ("version", "hint"), [(3, "a later one"), (0, "make the artifact again"), ("2", "again"), (True, "")]
+)
+def test_why_a_format_is_refused_is_said(tmp_path: Path, version: object, hint: str) -> None:
+    folder = artifact.save(tuned(tmp_path), tmp_path / "out")
+    manifest = json.loads((folder / artifact.MANIFEST).read_text("utf-8"))
+    (folder / artifact.MANIFEST).write_text(json.dumps({**manifest, "format": version}), encoding="utf-8")
+    with pytest.raises(VersionMismatch, match="this lmgraph reads formats 1 to 2") as caught:
+        artifact.load(folder)
+    assert hint in str(caught.value)
+
+
+def test_a_graph_of_another_format_is_refused_with_the_folder(tmp_path: Path) -> None:
+    folder = artifact.save(tuned(tmp_path), tmp_path / "out")
+    graph = json.loads((folder / "graph.json").read_text("utf-8"))
+    rewrite(folder, "graph.json", {**graph, "format": 1})
+    with pytest.raises(VersionMismatch, match="out: The graph has format 1"):
+        artifact.load(folder)
+
+
+def test_an_artifact_of_format_1_is_read_and_its_fingerprints_come_from_its_graph() -> None:
+    program = artifact.load(TUNED / "format-1")
+    classify = program.params.modules["Classify"]
+    assert classify.instruction == "Is it fruit, or was it made?"
+    assert classify.descriptions == {"word": "a noun"}
+    assert classify.demos == (Demo({"word": "fig", "hint": "short"}, {"kind": "fruit"}, "labelled", "words.jsonl:1"),)
+    ref = program.params.adapters["shared@v1"]
+    assert (ref.folder / "adapter_model.safetensors").read_bytes() == b"weights"
+    assert {name: node.fingerprints for name, node in program.params.modules.items()} == fingerprints(program.graph)
+
+
+def test_an_artifact_of_format_1_loads_onto_its_program_of_today() -> None:
+    program = artifact.load(TUNED / "format-1")
+    rebound = rebind(program, compile_path(TUNED / "sort.lmg").require())
+    assert (rebound.problems, rebound.notes) == ((), ())
+    assert rebound.require() == program.params
+
+
+def test_an_artifact_of_format_1_is_saved_in_this_one(tmp_path: Path) -> None:
+    program = artifact.load(TUNED / "format-1")
+    folder = artifact.save(program, tmp_path / "out")
+    assert artifact.read_manifest(folder)["format"] == artifact.FORMAT
+    again = artifact.load(folder)
+    assert again.params.modules == program.params.modules
+    assert again.hash == program.hash
+
+
+@pytest.mark.parametrize("name", ["Classify", "Other"])
+def test_params_of_format_1_that_are_not_its_graphs_are_refused(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "out"
+    shutil.copytree(TUNED / "format-1", folder)
+    params = json.loads((folder / "params.json").read_text("utf-8"))
+    node = params["modules"].pop("Classify")
+    rewrite(folder, "params.json", {**params, "modules": {**params["modules"], name: {**node, "interface": "0"}}})
+    with pytest.raises(GraphMismatch, match=f"`{name}`"):
+        artifact.load(folder)
+
+
+@pytest.mark.parametrize("change", [[], {"modules": []}, {"modules": {"Classify": []}}, {"modules": {"Classify": {}}}])
+def test_params_of_format_1_of_another_shape_are_refused(tmp_path: Path, change: object) -> None:
+    folder = tmp_path / "out"
+    shutil.copytree(TUNED / "format-1", folder)
+    rewrite(folder, "params.json", change)
+    with pytest.raises(Corrupt, match="does not hold together"):
+        artifact.load(folder)
+
+
+@pytest.mark.parametrize("change", [[], {}, {"graph": []}, {"graph": {}, "data": 5}])
+def test_fingerprints_of_another_shape_are_refused(tmp_path: Path, change: object) -> None:
+    folder = artifact.save(tuned(tmp_path), tmp_path / "out")
+    params = json.loads((folder / "params.json").read_text("utf-8"))
+    known = params["modules"]["Classify"]["fingerprints"]
+    params["modules"]["Classify"]["fingerprints"] = (
+        {**known, **change} if isinstance(change, dict) and change else change
+    )
+    rewrite(folder, "params.json", params)
+    with pytest.raises(Corrupt, match="does not hold together"):
         artifact.load(folder)
 
 

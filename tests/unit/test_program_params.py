@@ -7,16 +7,8 @@ from pathlib import Path
 
 from lmgraph.graph.graph import Graph, ModuleSpec
 from lmgraph.graph.types import STR, Field
-from lmgraph.program.params import (
-    AdapterRef,
-    Demo,
-    Params,
-    behaviour_hash,
-    from_data,
-    interface_hash,
-    params_hash,
-    to_data,
-)
+from lmgraph.program.fingerprints import behaviour_hash, interface_hash
+from lmgraph.program.params import AdapterRef, Demo, Params, from_data, params_hash, to_data
 from support.scripted import SORT, program_from, sort_program
 
 MODULE = ModuleSpec("M", (Field("a", STR, "first"), Field("b", STR)), (Field("c", STR),), "Do it.")

@@ -32,12 +32,22 @@ from lmgraph.runtime import RunIdentity, Trace
 from lmgraph.testing import tiny_program
 from lmgraph_optimizers.demos.pools import labelled
 from lmgraph_optimizers.prompt.grounding import mistakes, private_fields, role, show, signature, summary
-from lmgraph_optimizers.prompt.proposer import LONGEST_PART, Brief, asked_lm, cleaned, sees_private
+from lmgraph_optimizers.prompt.proposer import (
+    LONGEST_PART,
+    TASK,
+    Brief,
+    Subject,
+    asked_lm,
+    cleaned,
+    hidden_from,
+    sees_private,
+)
 from lmgraph_optimizers.prompt.rewrites import MOST_LABELS, form_of, rewrites, same
 
 ROOT = Path(__file__).parents[2]
 KIND = EnumType("Kind", (EnumMember("fruit", "fruit", "grows on trees"), EnumMember("tool", "tool")))
 WORD = Field("word", STR, "one word")
+ABOUT = Subject.of(ModuleSpec("M", (WORD,), (Field("kind", KIND, "what it is"),), "Name the kind."))
 
 
 def fake_call(module: str, inputs: dict[str, Any], outputs: dict[str, Any] | None) -> Any:
@@ -103,7 +113,7 @@ def test_forms_in_words(type_: object, words: str | None) -> None:
     ],
 )
 def test_answers_are_unwrapped(answer: str, kept: str) -> None:
-    assert cleaned(answer, set()) == (kept, "")
+    assert cleaned(answer, set(), ABOUT) == (kept, "")
 
 
 @pytest.mark.parametrize(
@@ -119,10 +129,36 @@ def test_answers_are_unwrapped(answer: str, kept: str) -> None:
         ("the word is the kind " * 12, "repeating itself"),
         ("name THE kind, please", "known already"),
         ('{"instruction": 3}', "no sentence"),
+        ("1. Add a default value to a variable.\n2. Use less than 150 words.", "off the subject"),
+        ("Write a new instruction for the step. The kind of plum.", "repeating the question"),
+        ("read word = 'plum', wrote kind = 'tool'", "repeating the question"),
     ],
 )
 def test_nonsense_is_named(answer: str, why: str) -> None:
-    assert cleaned(answer, {same("Name the kind please.")}) == (None, why)
+    told = [TASK, "read word = 'plum', wrote kind = 'tool', the row is word = 'plum', kind = 'fruit'"]
+    assert cleaned(answer, {same("Name the kind please.")}, ABOUT, told) == (None, why)
+
+
+def test_an_example_in_a_longer_instruction_is_no_repetition() -> None:
+    told = ["read word = 'plum', wrote kind = 'tool'"]
+    text = "Name the kind of thing. Where it grows, it is a fruit: read word = 'plum', and write fruit, nothing else."
+    assert cleaned(text, set(), ABOUT, told) == (text, "")
+
+
+@pytest.mark.parametrize(
+    ("text", "fits"),
+    [
+        ("Say which of the kinds it is.", True),
+        ("It is a tool or a fruit: which?", True),
+        ("Look at every word.", False),
+        ("Add a default value.", False),
+    ],
+)
+def test_what_an_instruction_is_about(text: str, fits: bool) -> None:
+    assert ABOUT.is_in(same(text).split()) is fits
+    assert Subject().is_in([]), "of a module whose outputs have short names only"
+    foreign = ModuleSpec("M", (WORD,), (Field("kind", KIND),), "Sag, was es ist.")
+    assert Subject.of(foreign) == Subject(), "an instruction in another language than the names"
 
 
 def test_the_role_of_a_step_through_loops_maps_and_branches() -> None:
@@ -164,6 +200,18 @@ def test_private_values_are_never_told() -> None:
     assert sees_private(graph, "safe", None)
     assert not sees_private(graph, "safe", "openai:x@http://127.0.0.1:1")
     assert not sees_private(graph, "default", None)
+    assert hidden_from(graph, "safe", "Classify", hidden) == hidden, "a public step will read what is written"
+
+
+def test_a_cleared_step_is_told_of_and_only_to_a_cleared_model() -> None:
+    program, _ = tiny_program()
+    module = replace(program.graph.module("Classify"), lm="safe", reasons=True)
+    graph = replace(program.graph, modules=(module,), lms=(LmSpec("safe", clearance="private"), LmSpec("open")))
+    hidden = private_fields(graph, "words")
+    assert hidden == {"word", "kind", "reasoning"}, "an unlabelled field holds what the step is given"
+    assert hidden_from(graph, None, "Classify", hidden) == set()
+    assert hidden_from(graph, "open", "Classify", hidden) == hidden
+    assert hidden_from(graph, "openai:x@http://127.0.0.1:1", "Classify", hidden) == hidden
 
 
 def test_private_rows_are_demos_for_cleared_models_only() -> None:
@@ -177,7 +225,7 @@ def test_private_rows_are_demos_for_cleared_models_only() -> None:
 
 
 def test_what_is_told_fits_a_short_context() -> None:
-    brief = Brief("M", "role " * 500, "sig", "data", ["read x, wrote y"] * 500, [("two\nlines", 0.5)])
+    brief = Brief("M", ABOUT, "role " * 500, "sig", "data", ["read x, wrote y"] * 500, [("two\nlines", 0.5)])
     inputs = brief.inputs("own " * 500, "a tip")
     assert all(len(text) <= LONGEST_PART and "\n" not in text for text in inputs.values())
     assert inputs["tried"] == "score 0.50: two lines"

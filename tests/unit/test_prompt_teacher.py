@@ -25,7 +25,8 @@ from support.scripted import KIND_OF, sort_program, write_engine_plugin
 def student(prompt: str, request: GenerateRequest) -> Sequence[str]:
     """Knows nothing by itself; repeats the kind of a demo that has one of its letters, or follows the word `zeal`."""
     word = last_user_turn(prompt).partition("word: ")[2].partition("\n")[0]
-    return [KIND_OF[word] if prompt.count("assistant\n") > 2 or "zeal" in prompt else "no kind at all"]
+    knows = word in KIND_OF and (prompt.count("assistant\n") > 2 or "zeal" in prompt)  # no word: it is corrected
+    return [KIND_OF[word] if knows else "no kind at all"]
 
 
 def lab_of(folder: Path, runtime: Runtime) -> Lab:

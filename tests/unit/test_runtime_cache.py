@@ -341,3 +341,18 @@ def test_run_and_eval_use_it_where_asked(
     assert [row["score"] for row in first["results"]] == [row["score"] for row in second["results"]]
     shown = run_cli(monkeypatch, capsys, *score[:-2], "--cache").out
     assert "6 calls answered from .lmgraph/cache" in shown
+
+
+class _Elsewhere(ScriptedEngine):
+    urls = ("https://models.example.com/v1",)
+
+
+async def test_another_machine_has_answers_of_its_own(tmp_path: Path) -> None:
+    """Else whether it is asked would tell what a model on this machine was asked, with private values it may be."""
+    program, here, there = talk(tmp_path), engine_of(("a",)), _Elsewhere({"": ("b",)})
+    cache = ResponseCache(tmp_path / "cache")
+    assert (await run(program, here, cache)).outputs == {"said": "a"}
+    assert (await run(program, there, cache)).outputs == {"said": "b"}
+    assert (await run(program, there, cache)).calls[0].source == "cache"
+    assert (await run(program, here, cache)).outputs == {"said": "a"}
+    assert (len(here.requests), len(there.requests)) == (1, 1)

@@ -214,3 +214,21 @@ async def test_a_judge_from_text(folder: Path) -> None:
     assert result.score == 0.75
     assert (result.calls, result.judge_calls) == (2, 2)
     assert [(call.lm, call.call_key.partition("/")[0]) for call in trace.judged] == [("strong", "graded")]
+
+
+async def test_a_loop_that_returns_in_its_first_round(tmp_path: Path) -> None:
+    text = """
+module Ask(q: str) -> (a: str) {}
+flow F(q: str) -> (a: str) {
+  var a = q
+  repeat max 3 {
+    a := Ask(q=a).a
+    return (a)
+  }
+  return (a="never")
+}
+"""
+    async with Runtime(everything=ScriptedEngine({"": "once"})) as runtime:
+        trace = await runtime.run(program_from(tmp_path, text), {"q": "x"})
+    assert trace.outputs == {"a": "once"}
+    assert [call.call_key for call in trace.calls] == ["F/repeat[0]/a#2.Ask"]

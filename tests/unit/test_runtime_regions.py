@@ -11,6 +11,7 @@ from lmgraph.graph.nodes import MakeList, Node
 from lmgraph.graph.types import BOOL
 from lmgraph.runtime import RunOptions, Runtime
 from support.graphs import (
+    PASS_NAMES,
     TEXTS,
     apply,
     call,
@@ -254,7 +255,7 @@ async def test_cancelling_a_run_leaves_nothing_behind() -> None:
     engine._latency = 60.0
     body = region([lm("F/hop/D"), each("F/hop/all", ref("F/xs"), region([lm("F/hop/all/E")], "x"), "F/hop/all/x")])
     of = program(flow("F", [repeat("F/hop", 3, {}, body), lm("F/Z")], {"out": "x"}, {"xs": TEXTS}))
-    async with Runtime(everything=engine) as runtime:
+    async with Runtime(everything=engine, passes_off=PASS_NAMES) as runtime:
         task = asyncio.create_task(runtime.run(of, {"xs": ["a", "b"]}))
         await asyncio.wait_for(started.wait(), 10)
         task.cancel()

@@ -10,7 +10,7 @@ import pytest
 
 from lmgraph.errors import DataError
 from lmgraph.program import Program
-from lmgraph.runtime import NodeFinished, NodeStarted, RunFinished, RunOptions, Runtime, service
+from lmgraph.runtime import NodeFinished, NodeStarted, RunFinished, RunOptions, Runtime, TextSampled, service
 from lmgraph.runtime.engine import GenerateRequest
 from lmgraph.testing import Reply, ScriptedEngine, last_user_turn
 from support.scripted import program_from
@@ -80,6 +80,8 @@ async def test_events_come_while_the_run_goes_on(tmp_path: Path) -> None:
     async with runtime, aclosing(runtime.stream(program(tmp_path), {"words": ["a"]})) as events:
         assert isinstance(await anext(events), NodeStarted)
         second = await anext(events)
+        while isinstance(second, TextSampled):
+            second = await anext(events)
         assert isinstance(second, NodeFinished)
         assert source.under_way == 1, "the second module has not answered yet"
 
@@ -115,7 +117,7 @@ async def test_a_slow_reader_holds_the_run_up(tmp_path: Path, monkeypatch: pytes
         await asyncio.sleep(0.05)
         assert len(source.requests) < 20
         rest = [event async for event in events]
-    assert len(first + rest) == 20 * 3 * 2 + 1
+    assert len([event for event in first + rest if not isinstance(event, TextSampled)]) == 20 * 3 * 2 + 1
 
 
 async def test_inputs_that_do_not_fit_are_refused(tmp_path: Path) -> None:
@@ -130,3 +132,50 @@ async def test_stubs_are_told_of_too(tmp_path: Path) -> None:
         events = [event async for event in runtime.stream(program(tmp_path), {"words": ["a"]}, options=options)]
     values = [event.value for event in events if isinstance(event, NodeFinished)]
     assert values == [{"text": "x"}, "X", {"grade": "bad"}]
+
+
+async def test_text_comes_piece_by_piece_between_a_call_s_start_and_its_end(tmp_path: Path) -> None:
+    async with Runtime(everything=engine()) as runtime:
+        events = [event async for event in runtime.stream(program(tmp_path), {"words": ["a", "b"]})]
+        trace = await runtime.run(program(tmp_path), {"words": ["a", "b"]})
+    for call in trace.calls:
+        mine = [event for event in events if not isinstance(event, RunFinished) and event.call_key == call.call_key]
+        assert isinstance(mine[0], NodeStarted)
+        assert isinstance(mine[-1], NodeFinished)
+        pieces = [event.text for event in mine[1:-1] if isinstance(event, TextSampled)]
+        assert "".join(pieces) == call.text
+        assert len(pieces) == len(mine) - 2
+    assert max(len(event.text) for event in events if isinstance(event, TextSampled)) <= 4
+
+
+async def test_an_engine_that_does_not_stream_tells_no_text(tmp_path: Path) -> None:
+    class Plain:
+        """The protocol's members, and no more."""
+
+        def __init__(self, inner: ScriptedEngine) -> None:
+            for name in ("name", "model_id", "tokenizer", "stop_token_ids", "context_length", "token_exact"):
+                setattr(self, name, getattr(inner, name))
+            self.honours_seed = self.constrains = True
+            self.generate = inner.generate
+            self.aclose = inner.aclose
+
+    async with Runtime(everything=Plain(engine())) as runtime:  # type: ignore[arg-type]
+        events = [event async for event in runtime.stream(program(tmp_path), {"words": ["a"]})]
+    assert not any(isinstance(event, TextSampled) for event in events)
+    assert isinstance(events[-1], RunFinished)
+
+
+async def test_a_retry_tells_its_text_under_its_own_key(tmp_path: Path) -> None:
+    answers = ["better", "good"]
+    source = ScriptedEngine(
+        lambda prompt, request: "a" if last_user_turn(prompt).startswith("word: ") else answers.pop(0), constrains=False
+    )
+    async with Runtime(everything=source) as runtime:
+        events = [event async for event in runtime.stream(program(tmp_path), {"words": ["a"]})]
+    told: dict[str, str] = {}
+    for event in events:
+        if isinstance(event, TextSampled):
+            told[event.call_key] = told.get(event.call_key, "") + event.text
+    assert told == {
+        "Write/drafts[0]/Draft": "a", "Write/grades[0]/Grade": "better", "Write/grades[0]/Grade/retry[1]": "good",
+    }  # fmt: skip

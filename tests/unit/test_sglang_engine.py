@@ -277,3 +277,70 @@ async def test_a_prompt_that_is_too_long_is_refused_here(engine: SglangEngine, d
         await engine.generate(request([5, 9999]))
     assert not double.asked("/generate")
     await engine.aclose()
+
+
+# -- sglang-router ----------------------------------------------------------------------------------------------------
+
+
+def router(*workers: dict[str, str]) -> HttpDouble:
+    """Answers as sglang-router 0.3.2 does, which was looked at: it lists its workers, and knows no adapters."""
+
+    async def handle(request: Request) -> Response:
+        if request.path == "/workers":
+            return Response({"workers": list(workers), "total": len(workers)})
+        return Response(None, 404, raw=b"")
+
+    return HttpDouble(handle)
+
+
+async def test_control_calls_reach_every_worker_of_a_router(folder: Path, tmp_path: Path) -> None:
+    with SglangDouble(folder) as first, SglangDouble(folder) as second:
+        listed = [{"url": one.url, "worker_type": "regular"} for one in (first, second)]
+        with router(*listed) as front:
+            engine = await asyncio.to_thread(connect, front)
+            assert engine.urls == (first.url, second.url)
+            await engine.load_adapter("shared@v1", adapter_folder(tmp_path / "adapter"))
+            assert first.registered
+            assert first.registered == second.registered
+            done = await asyncio.gather(*(engine.generate(request([5 + n] * 40, "shared@v1")) for n in range(8)))
+            assert len(done) == 8
+            assert first.asked("/generate")
+            assert second.asked("/generate")
+            await engine.unload_adapter("shared@v1")
+            assert first.registered == second.registered == {}
+            call = asyncio.create_task(hold(first, engine))
+            await asyncio.to_thread(first.wait_for, "/abort_request")
+            await call
+            assert {one.path for one in front.requests} == {"/workers"}
+            await engine.aclose()
+
+
+async def hold(double: SglangDouble, engine: SglangEngine) -> None:
+    """A call that ``double`` holds, cancelled."""
+
+    async def hang(asked: Request, response: Response) -> None:
+        return None
+
+    double.change = hang
+    double.requests.clear()
+    calls = [asyncio.create_task(engine.generate(request([60 + n] * 40))) for n in range(4)]
+    await asyncio.to_thread(double.wait_for, "/generate")
+    for call in calls:
+        call.cancel()
+    await asyncio.gather(*calls, return_exceptions=True)
+
+
+@pytest.mark.parametrize(
+    ("workers", "error", "said"),
+    [
+        ([], EngineUnavailable, "has no worker"),
+        ([{"url": "grpc://127.0.0.1:1", "worker_type": "regular"}], ConfigError, "grpc://127.0.0.1:1"),
+        ([{"url": "http://127.0.0.1:1", "worker_type": "prefill"}], ConfigError, "prefill"),
+        (["text"], ConfigError, "no plain SGLang server"),
+    ],
+)
+def test_workers_that_cannot_be_used_are_named(
+    workers: list[dict[str, str]], error: type[Exception], said: str
+) -> None:
+    with router(*workers) as front, pytest.raises(error, match=said):
+        connect(front)

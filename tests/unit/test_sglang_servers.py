@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 
 from lmgraph.cli.app import app
 from lmgraph.engines.local.model_folder import RECORD_FILE
-from lmgraph.engines.sglang.environment import environment_folder, sglang_python
+from lmgraph.engines.sglang import environment
+from lmgraph.engines.sglang.environment import environment_folder, is_built, sglang_python
 from lmgraph.engines.sglang.known import KnownServer, known_servers, known_urls, process_birth, remember
 from lmgraph.engines.sglang.launch import ServerPlan, find_server, server_flags, start_server, stop_server
 from lmgraph.errors import ConfigError, EngineUnavailable
@@ -143,7 +144,7 @@ def test_flags_carry_what_serving_needs_and_no_key(model: str, monkeypatch: pyte
     flags = server_flags(ServerPlan(model, "cpu", extra=("--tp-size=2",)), "small", Path(model), 30_000)
     assert flags[flags.index("--lora-backend") + 1] == "torch_native"
     assert flags[-1] == "--tp-size=2"
-    assert "--enable-lora" in flags
+    assert {"--enable-lora", "--constrained-json-disable-any-whitespace"} <= set(flags)
     assert not any("key" in flag for flag in flags)
     cuda = server_flags(ServerPlan(model, "cuda"), "small", Path(model), 30_000)
     assert "torch_native" not in cuda
@@ -164,3 +165,36 @@ def test_a_build_that_fails_says_what_was_said_and_leaves_no_mark(monkeypatch: p
         sglang_python("cpu", said.append)
     assert said[0].startswith("making an environment")
     assert not (environment_folder("cpu") / ".lmgraph-complete").exists()
+
+
+def test_an_environment_is_made_once_and_anew_for_other_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LMGRAPH_SGLANG_PYTHON")
+    made: list[list[str]] = []
+    monkeypatch.setattr(environment, "_has_own_index", lambda python: True)
+    monkeypatch.setattr(environment, "_run", lambda command, log: made.append(command))
+    folder = environment_folder("cpu")
+    folder.mkdir(parents=True)
+    (folder / "left by a build that was killed").write_text("")
+    monkeypatch.setattr(environment.shutil, "rmtree", _emptied := _Emptied())
+    assert sglang_python("cpu", lambda stage: None) == folder / "bin" / "python"
+    assert _emptied.folders == [folder]
+    assert [command[1:4] for command in made][1:] == [["-m", "pip", "install"]] * 3
+    assert made[1][-1].startswith("torch=="), "torch first and alone"
+    assert is_built("cpu")
+    made.clear()
+    sglang_python("cpu", lambda stage: None)
+    assert made == []
+    monkeypatch.setattr(environment, "TORCH", "torch==9")
+    assert not is_built("cpu")
+    sglang_python("cpu", lambda stage: None)
+    assert made[1][-1] == "torch==9"
+
+
+class _Emptied:
+    """Stands in for `rmtree`: notes what it was asked for, and leaves the folder for the mark."""
+
+    def __init__(self) -> None:
+        self.folders: list[Path] = []
+
+    def __call__(self, folder: Path, ignore_errors: bool = False) -> None:
+        self.folders.append(folder)

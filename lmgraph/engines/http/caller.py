@@ -51,10 +51,15 @@ class Caller:
         self._random = random.Random()
 
     async def call(
-        self, prompt_ids: Sequence[int], salt: str, send: Callable[[Server], Awaitable[Answer]]
+        self,
+        prompt_ids: Sequence[int],
+        salt: str,
+        send: Callable[[Server], Awaitable[Answer]],
+        rank: tuple[int, int] = (0, 0),
     ) -> Answered[Answer]:
         """The answer of ``send``, which raises Unreachable, Refused or Malformed, or an error that is final.
 
+        Where a server is busy, calls take turns by ``rank`` (`GenerateRequest.rank`).
         Raises: EngineTimeout at the deadline; EngineUnavailable where no server can be reached for long; Refused with
         a status that does not pass; EngineError for an answer that breaks the protocol.
         """
@@ -62,7 +67,7 @@ class Caller:
         limit = asyncio.timeout(self._patience.deadline_seconds)
         try:
             async with limit:
-                return await self._until_answered(prompt_ids, salt, send, progress)
+                return await self._until_answered(prompt_ids, salt, send, rank, progress)
         except TimeoutError:
             if not limit.expired():
                 raise
@@ -78,13 +83,14 @@ class Caller:
         prompt_ids: Sequence[int],
         salt: str,
         send: Callable[[Server], Awaitable[Answer]],
+        rank: tuple[int, int],
         progress: _Progress,
     ) -> Answered[Answer]:
         loop = asyncio.get_running_loop()
         while True:
             server = self._pool.choose(prompt_ids, salt)
             try:
-                async with server.limiter.slot():
+                async with server.limiter.slot(rank):
                     if server.resting and any(not other.resting for other in self._pool.servers):
                         continue  # it went out of reach while this call waited for its turn
                     progress.attempts += 1

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+import heapq
+import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import NamedTuple
 
 CUT = 0.8
 LEAST_SECONDS_BETWEEN_CUTS = 0.5
@@ -13,12 +15,15 @@ LEAST_SECONDS_BETWEEN_CUTS = 0.5
 
 
 class Limiter:
-    """A limit on requests under way, first come, first served. Used on one event loop at a time."""
+    """A limit on requests under way. Of those that wait the lowest rank goes first, of one rank the first that came.
+    Used on one event loop at a time."""
 
     def __init__(self, most: int) -> None:
         self.most = most
         self._limit = float(most)
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._waiting: list[_Turn] = []
+        """A heap."""
+        self._came = itertools.count()
         self._cut_at = float("-inf")
         self._growth_paused_until = float("-inf")
         self.under_way = 0
@@ -33,8 +38,9 @@ class Limiter:
         return self.under_way + len(self._waiting)
 
     @asynccontextmanager
-    async def slot(self) -> AsyncIterator[None]:
-        await self._enter()
+    async def slot(self, rank: tuple[int, int] = (0, 0)) -> AsyncIterator[None]:
+        """``rank`` is `GenerateRequest.rank`."""
+        await self._enter(rank)
         try:
             yield
         finally:
@@ -58,25 +64,33 @@ class Limiter:
             self._limit = min(float(self.most), self._limit + 1 / self._limit)
             self._wake()
 
-    async def _enter(self) -> None:
+    async def _enter(self, rank: tuple[int, int]) -> None:
         if self.under_way < self.limit and not self._waiting:
             self.under_way += 1
             return
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
+        turn = _Turn(rank, next(self._came), asyncio.get_running_loop().create_future())
+        heapq.heappush(self._waiting, turn)
         try:
-            await turn
+            await turn.future
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():  # the slot was given in the same moment
+            if turn.future.done() and not turn.future.cancelled():  # the slot was given in the same moment
                 self.under_way -= 1
             elif turn in self._waiting:
                 self._waiting.remove(turn)
+                heapq.heapify(self._waiting)
             self._wake()
             raise
 
     def _wake(self) -> None:
         while self._waiting and self.under_way < self.limit:
-            turn = self._waiting.popleft()
-            if not turn.done() and not turn.get_loop().is_closed():
+            future = heapq.heappop(self._waiting).future
+            if not future.done() and not future.get_loop().is_closed():
                 self.under_way += 1
-                turn.set_result(None)
+                future.set_result(None)
+
+
+class _Turn(NamedTuple):
+    rank: tuple[int, int]
+    came: int
+    """No two are the same: futures are never compared."""
+    future: asyncio.Future[None]

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from importlib.metadata import version
 from typing import Any
 
@@ -42,19 +42,43 @@ class Transport:
         """As ``post``, without a body; None where the answer has none."""
         return await self._ask("GET", url, None, headers)
 
+    async def events(self, url: str, body: Mapping[str, Any], headers: Mapping[str, str]) -> AsyncIterator[Any]:
+        """The JSON of each server-sent event that answers, until `[DONE]` or the end; of a server that streams nothing,
+        its whole answer. Raises: as ``post``."""
+        sent = {"Content-Type": "application/json", **headers}
+        data = json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
+        try:
+            async with self._open().request("POST", url, data=data, headers=sent, allow_redirects=False) as response:
+                if response.status != 200 or response.content_type == "application/json":
+                    yield self._read(response, await _whole(response))
+                    return
+                async for line in _lines(response):
+                    name, _, value = line.partition(b":")
+                    if value.strip() == b"[DONE]":
+                        return
+                    if name == b"data":
+                        yield self._json(value)
+        except (aiohttp.ClientError, OSError, asyncio.IncompleteReadError) as error:
+            raise Unreachable(cut(_why(error), self._secrets)) from None
+
     async def _ask(self, method: str, url: str, body: bytes | None, headers: Mapping[str, str]) -> Any:
         sent = {"Content-Type": "application/json", **headers} if body is not None else dict(headers)
         try:
             async with self._open().request(method, url, data=body, headers=sent, allow_redirects=False) as response:
-                data = await _whole(response)
-                status, retry_after = response.status, _seconds(response.headers.get("Retry-After"))
+                return self._read(response, await _whole(response))
         except (aiohttp.ClientError, OSError, asyncio.IncompleteReadError) as error:
             raise Unreachable(cut(_why(error), self._secrets)) from None
-        if status != 200:
+
+    def _read(self, response: aiohttp.ClientResponse, data: bytes) -> Any:
+        """Raises: Refused, Malformed."""
+        if response.status != 200:
             message, code = detail_of(_json_or_text(data))
-            raise Refused(status, cut(message, self._secrets), retry_after, code)
-        if not data:
-            return None
+            retry_after = _seconds(response.headers.get("Retry-After"))
+            raise Refused(response.status, cut(message, self._secrets), retry_after, code)
+        return self._json(data) if data else None
+
+    def _json(self, data: bytes) -> Any:
+        """Raises: Malformed."""
         try:
             return json.loads(data)
         except (ValueError, RecursionError):
@@ -104,6 +128,18 @@ async def _whole(response: aiohttp.ClientResponse) -> bytes:
             raise Malformed(f"the answer is longer than {LARGEST_ANSWER >> 20} MiB")
         pieces.append(piece)
     return b"".join(pieces)
+
+
+async def _lines(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    rest, size = b"", 0
+    async for piece in response.content.iter_any():
+        size += len(piece)
+        if size > LARGEST_ANSWER:
+            raise Malformed(f"the answer is longer than {LARGEST_ANSWER >> 20} MiB")
+        *lines, rest = (rest + piece).split(b"\n")
+        for line in lines:
+            yield line.rstrip(b"\r")
+    yield rest
 
 
 def _json_or_text(data: bytes) -> object:

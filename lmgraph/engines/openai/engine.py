@@ -5,20 +5,23 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 from urllib.parse import urlsplit
 
 from lmgraph.engines.http.caller import Caller, Patience
 from lmgraph.engines.http.pool import Pool, Server
 from lmgraph.engines.http.problems import Refused, Unreachable
 from lmgraph.engines.http.transport import Transport
+from lmgraph.engines.openai.events import Events
 from lmgraph.engines.openai.options import OpenAIOptions
 from lmgraph.engines.openai.text import END, VOCABULARY, TextTokenizer, messages_of
-from lmgraph.engines.openai.wire import final_error, never_passes, read_answer, request_body
+from lmgraph.engines.openai.wire import final_error, is_wrapped, never_passes, read_answer, request_body
 from lmgraph.engines.request_checks import check_request
 from lmgraph.errors import ConfigError, EngineError, EngineRejected
 from lmgraph.runtime.addresses import is_loopback
-from lmgraph.runtime.engine import FinishReason, GenerateRequest, Generation, Usage
+from lmgraph.runtime.engine import Constraint, FinishReason, GenerateRequest, Generation, TextSink, Usage
 
 OPENAI_HOST = "api.openai.com"
 
@@ -71,6 +74,11 @@ class OpenAIEngine:
         return self._model
 
     @property
+    def priced(self) -> bool:
+        """Whether the price table names the model, so that a budget in money can be kept."""
+        return self._model in self._options.prices
+
+    @property
     def urls(self) -> tuple[str, ...]:
         return self._urls
 
@@ -99,6 +107,13 @@ class OpenAIEngine:
         return self._options.structured
 
     async def generate(self, request: GenerateRequest) -> Generation:
+        return await self._answer(request, None)
+
+    async def stream(self, request: GenerateRequest, tell: TextSink) -> Generation:
+        """An answer that is held to its type inside an object is told at once, when it is whole."""
+        return await self._answer(request, tell)
+
+    async def _answer(self, request: GenerateRequest, tell: TextSink | None) -> Generation:
         self._enter()
         if request.adapter is not None:
             raise EngineRejected(
@@ -122,6 +137,8 @@ class OpenAIEngine:
                 omit=options.omit,
             )
             try:
+                if tell is not None:
+                    return await self._streamed(server, body, held, tell)
                 answer = await self._transport.post(f"{server.url}/chat/completions", body, self._headers)
             except Refused as problem:
                 if never_passes(problem):
@@ -135,7 +152,7 @@ class OpenAIEngine:
 
         began = time.perf_counter()
         try:
-            answered = await self._caller.call(request.prompt_ids, "", send)
+            answered = await self._caller.call(request.prompt_ids, "", send, request.rank)
         except Refused as problem:
             raise final_error(problem, self._urls[0], self._model, options.key_variable) from None
         text, finish, told = answered.value
@@ -151,6 +168,28 @@ class OpenAIEngine:
             attempts=answered.attempts,
             usage=usage,
         )
+
+    async def _streamed(
+        self, server: Server, body: Mapping[str, Any], held: Constraint | None, tell: TextSink
+    ) -> tuple[str, FinishReason, Usage | None]:
+        """As `read_answer`. What was told cannot be taken back: a stream that breaks after that is not begun again."""
+        told = held is None or not is_wrapped(held)
+        asked = {**body, "stream": True, "stream_options": {"include_usage": True}}
+        asked = {name: value for name, value in asked.items() if name not in self._options.omit}
+        events = Events()
+        try:
+            async for event in self._transport.events(f"{server.url}/chat/completions", asked, self._headers):
+                text = events.take(event)
+                if text and told:
+                    await tell(text)
+        except Unreachable as problem:
+            if not (events.begun and told):
+                raise
+            raise EngineError(f"{server.url} broke off in the middle of an answer: {problem}.") from None
+        answer = read_answer(events.whole(), held)
+        if not told:
+            await tell(answer[0])
+        return answer
 
     async def aclose(self) -> None:
         """Fail what is under way and close the connections. Closing twice is no error."""

@@ -112,6 +112,11 @@ def never_passes(problem: Refused) -> bool:
     return problem.code in PAID_UP
 
 
+def is_wrapped(constraint: Constraint) -> bool:
+    """Whether the model writes an object around the text."""
+    return _schema_of(constraint)[1]
+
+
 def _schema_of(constraint: Constraint) -> tuple[dict[str, Any], bool]:
     """(schema, whether the text is wrapped in an object): providers take schemas of objects only."""
     match constraint:

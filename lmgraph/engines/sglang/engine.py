@@ -21,9 +21,10 @@ from lmgraph.engines.http.transport import Transport
 from lmgraph.engines.local.tokenizer import LocalTokenizer
 from lmgraph.engines.request_checks import check_request
 from lmgraph.engines.sglang.adapters import AdapterShelf, PublishedAdapter
+from lmgraph.engines.sglang.connect import meet_servers
 from lmgraph.engines.sglang.handshake import ServerFacts, ask_facts, compare_tokenizers
 from lmgraph.engines.sglang.known import ADMIN_KEY_VARIABLE, API_KEY_VARIABLE, ways_out
-from lmgraph.engines.sglang.model import ServedModel, check_served, find_model
+from lmgraph.engines.sglang.model import ServedModel
 from lmgraph.engines.sglang.refusals import final_error, has_lost_adapter
 from lmgraph.engines.sglang.wire import read_answer, request_body
 from lmgraph.errors import ConfigError, EngineError, EngineRejected, EngineUnavailable
@@ -84,12 +85,16 @@ class SglangEngine:
 
     @classmethod
     def connect(cls, asked: str, urls: tuple[str, ...], options: SglangOptions | None = None) -> SglangEngine:
-        """Ask the servers what they serve; blocks. Those that do not answer yet are asked again at their first call.
+        """Ask the servers what they serve; blocks. A router stands for its workers. Servers that do not answer yet
+        are asked again at their first call.
 
         Raises: EngineUnavailable if none answers; ConfigError if one serves another model or tokenizer.
         """
         options = options or SglangOptions()
-        return asyncio.run(_connect(cls, asked, urls, options))
+        met = asyncio.run(meet_servers(asked, urls, options.handshake_seconds))
+        engine = cls(met.model, met.facts, met.urls, options)
+        engine.trust(met.answered)
+        return engine
 
     @property
     def name(self) -> str:
@@ -131,6 +136,10 @@ class SglangEngine:
     def constrains(self) -> bool:
         return True
 
+    @property
+    def caches_prefixes(self) -> bool:
+        return True
+
     def trust(self, verified: Collection[str]) -> None:
         """These URLs have just said what they serve, and need not be asked again before their first call."""
         for server in self._pool.servers:
@@ -150,7 +159,7 @@ class SglangEngine:
 
         began = time.perf_counter()
         try:
-            answered = await self._caller.call(request.prompt_ids, served_as or "", send)
+            answered = await self._caller.call(request.prompt_ids, served_as or "", send, request.rank)
         except Refused as problem:
             raise final_error(problem, self.model_id) from None
         seconds = time.perf_counter() - began
@@ -327,49 +336,3 @@ class SglangEngine:
     def _check_open(self) -> None:
         if self._closed:
             raise EngineError("The SGLang engine is closed.")
-
-
-async def _connect(cls: type[SglangEngine], asked: str, urls: tuple[str, ...], options: SglangOptions) -> SglangEngine:
-    key = os.environ.get(API_KEY_VARIABLE, "")
-    headers = {"Authorization": f"Bearer {key}"} if key else {}
-    transport = Transport(secrets=(key,))
-
-    async def facts_of(url: str) -> ServerFacts:
-        async with asyncio.timeout(options.handshake_seconds):
-            return await ask_facts(transport, url, headers)
-
-    try:
-        told = await asyncio.gather(*map(facts_of, urls), return_exceptions=True)
-        facts: dict[str, ServerFacts] = {}
-        problems: list[str] = []
-        for url, answer in zip(urls, told, strict=True):
-            if isinstance(answer, ServerFacts):
-                facts[url] = answer
-            elif isinstance(answer, Refused) and answer.status in (401, 403):
-                raise final_error(answer, url)
-            elif isinstance(answer, Unreachable | Refused | Malformed):
-                problems.append(f"{url}: {answer}")
-            elif isinstance(answer, TimeoutError):
-                problems.append(f"{url}: no word within {options.handshake_seconds:g} s")
-            else:
-                raise answer
-        if not facts:
-            raise EngineUnavailable(f"No SGLang server answers ({'; '.join(problems)}).", hint=ways_out(asked))
-        first = next(iter(facts))
-        model = await asyncio.to_thread(find_model, asked, facts[first], first)
-        served = {(one.model_path, one.served_name) for one in facts.values()}
-        for url, one in facts.items():
-            if len(served) > 1:
-                check_served(model.model_id, model.folder, one, url)
-            await compare_tokenizers(transport, url, headers, model.tokenizer, model.tokenizer.vocabulary_size)
-    finally:
-        await transport.aclose()
-    least = replace(
-        facts[first],
-        context_length=min(one.context_length for one in facts.values()),
-        serves_adapters=all(one.serves_adapters for one in facts.values()),
-        deterministic=all(one.deterministic for one in facts.values()),
-    )
-    engine = cls(model, least, urls, options)
-    engine.trust(facts)
-    return engine

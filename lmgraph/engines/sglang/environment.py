@@ -1,11 +1,12 @@
 """The Python environment that SGLang runs in: its own, since its packages and ours do not agree.
 
-An environment is built once under lmgraph's own folder, in place, and is finished when its mark is written: what an
-interrupted build left is removed by the next one.
+An environment is built once under lmgraph's own folder, in place, and is finished when its mark is written, which says
+what it was built from: what an interrupted build left, or one of other packages, is removed by the next one.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -48,9 +49,25 @@ def sglang_python(device: Device, say: Say) -> Path:
         return python
     folder = environment_folder(device)
     python = folder / "bin" / "python"
-    if not (folder / MARK).is_file():
+    if not is_built(device):
         _build(folder, python, device, say)
     return python
+
+
+def is_built(device: Device) -> bool:
+    """Whether the environment is there, whole, and of these packages."""
+    try:
+        return (environment_folder(device) / MARK).read_text(encoding="utf-8") == _recipe(device)
+    except OSError:
+        return False
+
+
+def _recipe(device: Device) -> str:
+    """What the environment is made of, as its mark says it."""
+    parts = [SGLANG]
+    if device == "cpu":
+        parts += [TORCH, TORCHVISION, *(path.read_text(encoding="utf-8") for path in sorted(FILES.glob("*.txt")))]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def _build(folder: Path, python: Path, device: Device, say: Say) -> None:
@@ -63,7 +80,7 @@ def _build(folder: Path, python: Path, device: Device, say: Say) -> None:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_name(f".lock-{folder.name}")):
-            if (folder / MARK).is_file():  # another process was first
+            if is_built(device):  # another process was first
                 return
             shutil.rmtree(folder, ignore_errors=True)
             log = folder.with_name(f"{folder.name}.log")
@@ -74,7 +91,7 @@ def _build(folder: Path, python: Path, device: Device, say: Say) -> None:
             for step, arguments in _cpu_steps(python) if device == "cpu" else _cuda_steps():
                 say(f"installing {step}")
                 _run([*install, *arguments], log)
-            (folder / MARK).write_text(f"{SGLANG}\n", encoding="utf-8")
+            (folder / MARK).write_text(_recipe(device), encoding="utf-8")
     except OSError as error:
         raise ConfigError(
             f"The environment cannot be made in {folder}: {error.strerror or error}.",

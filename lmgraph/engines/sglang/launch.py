@@ -116,6 +116,7 @@ def server_flags(plan: ServerPlan, model: str, folder: Path, port: int) -> list[
     flags = ["--model-path", str(folder), "--served-model-name", model, "--host", plan.host, "--port", str(port)]
     flags += ["--dtype", plan.dtype, "--enable-lora", "--max-lora-rank", str(plan.lora_rank)]
     flags += ["--lora-target-modules", *LORA_LAYERS]
+    flags += ["--constrained-json-disable-any-whitespace"]  # else blanks may go on until the last token
     if plan.device == "cpu":
         flags += ["--device", "cpu", "--attention-backend", "torch_native", "--lora-backend", "torch_native"]
         flags += ["--disable-overlap-schedule", "--sleep-on-idle"]
@@ -139,6 +140,7 @@ def stop_server(server: KnownServer) -> bool:
     if alive:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(server.pid, signal.SIGKILL)  # what it started may outlive it
+        _wait_until_group_is_gone(server.pid)
     forget(server)
     return alive
 
@@ -210,3 +212,27 @@ def _wait_until_gone(server: KnownServer) -> None:
         with contextlib.suppress(ChildProcessError, OSError):
             os.waitpid(server.pid, os.WNOHANG)
         time.sleep(0.1)
+
+
+def _wait_until_group_is_gone(leader: int) -> None:
+    """Until what the server started has ended too: its port and its memory are free then."""
+    until = time.monotonic() + STOP_SECONDS
+    while _group_lives(leader) and time.monotonic() < until:
+        time.sleep(0.1)
+
+
+def _group_lives(leader: int) -> bool:
+    if not Path("/proc/self/stat").exists():
+        try:
+            os.killpg(leader, 0)
+        except (ProcessLookupError, PermissionError):
+            return False
+        return True
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, group = stat.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[:3]
+        except (OSError, ValueError):
+            continue  # it has ended meanwhile
+        if int(group) == leader and state not in ("Z", "X"):
+            return True
+    return False

@@ -86,7 +86,7 @@ async def taught(program: Program, teacher: str | None, lab: Lab) -> AsyncIterat
         tuned = lmgraph.load(Path(teacher))
         for name, params in program.params.modules.items():
             other = tuned.params.modules.get(name)
-            if other is None or other.interface != params.interface:
+            if other is None or other.fingerprints.interface != params.fingerprints.interface:
                 raise ConfigError(
                     f"The teacher {teacher} is not a version of this program: its module `{name}` is missing or has"
                     " other inputs or outputs.",

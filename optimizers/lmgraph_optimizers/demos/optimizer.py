@@ -60,6 +60,7 @@ class Demos:
     """Registered as `demos`."""
 
     name: ClassVar[str] = "demos"
+    asks: ClassVar[tuple[str, ...]] = ("teacher",)
     Config: ClassVar[type[OptimizerConfig]] = DemosConfig
 
     def __init__(self, config: DemosConfig) -> None:
@@ -84,15 +85,17 @@ class Demos:
             notes.append(state["note"])
             rows_as_demos = labelled(program.graph, task, source, modules)
             candidates = self._candidates(read_pools(state["pools"]), rows_as_demos, lab)
-            best, table = await _halve(candidates, program, scoring, lab, state)
+            best, table, stopped = await _halve(candidates, program, scoring, lab, state)
         except BudgetExhausted as stop:
             return OptimizeResult(program, (*notes, f"Stopped before a set was chosen: {stop.message}"), stop.message)
         notes.append(f"Chosen: {best.name}, from {len(candidates)} candidates.")
+        if stopped is not None:
+            notes.append(f"Stopped while they were being compared, on the rows that several had by then: {stopped}")
         if unscored := unscored_note(state["unscored"]):
             notes.append(unscored)
         if len(rows) == 1:
             notes.append("There is one training row only: demos come from the row that chooses between them.")
-        return OptimizeResult(best.applied(program), tuple(notes), details={"candidates": table})
+        return OptimizeResult(best.applied(program), tuple(notes), stopped, {"candidates": table})
 
     def _candidates(self, found: Pools, rows: Pools, lab: Lab) -> list[Candidate]:
         """None; labelled rows; bootstrapped in order; then shuffled sets of both kinds, of full and of half size."""
@@ -117,31 +120,48 @@ class Demos:
 
 async def _halve(
     candidates: list[Candidate], program: Program, rows: Sequence[Example], lab: Lab, state: dict[str, Any]
-) -> tuple[Candidate, list[dict[str, Any]]]:
+) -> tuple[Candidate, list[dict[str, Any]], str | None]:
     """Successive halving: all candidates on a quarter of the rows, the better half on half of them, the rest on all.
 
-    Scores are over all rows a candidate has seen. Ties keep the earlier, simpler candidate.
+    Scores are over all rows a candidate has seen. Ties keep the earlier, simpler candidate. Returns the best, the table
+    for the report, and why it stopped early, if it did: then the best is of those that saw the most rows together.
+    Raises: BudgetExhausted before two candidates can be compared.
     """
     scores: dict[str, list[float]] = state["scores"]
     alive = list(range(len(candidates)))
     sizes = sorted({max(1, len(rows) // 4), max(1, len(rows) // 2), len(rows)})
+    stopped = None
     for rung, size in enumerate(sizes):
-        for position, index in enumerate(alive):
-            seen = scores.setdefault(str(index), [])
-            if len(seen) < size:
-                share = (rung + position / len(alive)) / len(sizes)
-                lab.status(f"candidate {position + 1} of {len(alive)} on {size} rows", share)
-                done = await score_rows(lab, candidates[index].applied(program), rows[len(seen) : size], phase=PHASE)
-                seen += done.scores
-                state["unscored"].update(done.unscored)
-                lab.checkpoint(state)
+        try:
+            for position, index in enumerate(alive):
+                seen = scores.setdefault(str(index), [])
+                if len(seen) < size:
+                    share = (rung + position / len(alive)) / len(sizes)
+                    lab.status(f"candidate {position + 1} of {len(alive)} on {size} rows", share)
+                    todo = rows[len(seen) : size]
+                    done = await score_rows(lab, candidates[index].applied(program), todo, phase=PHASE)
+                    seen += done.scores
+                    state["unscored"].update(done.unscored)
+                    lab.checkpoint(state)
+        except BudgetExhausted as stop:
+            reached = [index for index in alive if len(scores.get(str(index), ())) >= size]
+            if len(reached) > 1:
+                alive = reached
+            elif rung == 0:
+                raise
+            else:
+                size = sizes[rung - 1]
+            stopped = stop.message
         # Of these rows only: a run that was interrupted has scores of later rungs already.
         alive.sort(key=lambda index: (-mean(scores[str(index)][:size]), index))
+        if stopped is not None:
+            break
         if size != sizes[-1]:
             alive = sorted(alive[: max(1, (len(alive) + 1) // 2)])
     table = [
         {"name": candidate.name, "score": mean(scores[str(index)]), "rows": len(scores[str(index)])}
         for index, candidate in enumerate(candidates)
+        if scores.get(str(index))
     ]
     lab.log("candidates", table=table)
-    return candidates[alive[0]], table
+    return candidates[alive[0]], table, stopped

@@ -16,6 +16,7 @@ from lmgraph_optimizers.mmgrpo.advantages import RunningScale, group_advantages
 from lmgraph_optimizers.mmgrpo.config import Aggregation, MmgrpoConfig
 from lmgraph_optimizers.mmgrpo.ragged import Group, even_out, select
 
+NO_RECORD = "constrained, without a record of what was allowed"
 MODULE_FLOOR = 64
 """Fewest tokens a module counts as in the mean over modules: a module with three tokens must not weigh as one with
 three thousand."""
@@ -192,7 +193,7 @@ def _may_train(call: Call, modules: Collection[str], dropped: Counter[str]) -> b
     if call.module not in modules:
         dropped["module not trained"] += tokens
     elif call.constrained and call.allowed is None:
-        dropped["constrained, without a record of what was allowed"] += tokens
+        dropped[NO_RECORD] += tokens
     elif call.temperature <= 0:
         dropped["not sampled: temperature 0"] += tokens
     elif tokens:

@@ -39,6 +39,12 @@ class Curves:
             "failed calls": sum(call.failure is not None for call in calls) / max(len(calls), 1),
             "skipped": sum(stats.skipped for stats in made),
         }
+        if made:
+            gaps = [stats.gap for stats in made]
+            figures["gap"] = sum(gap.total for gap in gaps) / max(sum(gap.tokens for gap in gaps), 1)
+            figures["largest gap"] = max(gap.largest for gap in gaps)
+            dropped = sum(gap.dropped_calls for gap in gaps)
+            figures["calls outside the band"] = dropped / max(sum(gap.calls for gap in gaps), 1)
         if usable < len(done):
             figures["rollouts set aside"] = len(done) - usable
         if any(stats.kl for stats in made):
@@ -90,6 +96,7 @@ def step_event(
     plain, unique, computed = (
         sum(getattr(stats, name) for stats in made) for name in ("plain_tokens", "unique_tokens", "computed_tokens")
     )
+    apart = sum(stats.gap.dropped_tokens for stats in made)
     return {
         **figures,
         "rows": sorted({rollout.example.id for rollout in done}),
@@ -97,7 +104,7 @@ def step_event(
         "samples": len(batch.samples),
         "tokens": batch.tokens,
         "sampled_tokens": sum(len(call.completion_ids) for one in done for call in one.trace.calls),
-        "dropped": batch.dropped,
+        "dropped": {**batch.dropped, **({"sampler and trainer too far apart": apart} if apart else {})},
         "copies": batch.copies,
         "times_fewer_tokens": round(plain / max(computed, 1), 2),
         "bound": round(plain / max(unique, 1), 2),
@@ -129,6 +136,15 @@ def sentences(
     for module in sorted({module for modules in adapters.values() for module in modules} - reached):
         if curves.steps:
             notes.append(f"Module {module} was never reached by a call that could train, so it learned nothing.")
+    if largest := max(curves.data.get("largest gap", [0.0])):
+        trained = [gap for gap in curves.data["gap"] if gap]
+        mean = sum(trained) / max(len(trained), 1)
+        notes.append(f"Sampler and trainer differ by {mean:.2g} nats a token, at most {largest:.2g}.")
+    if any(outside := curves.data.get("calls outside the band", [])):
+        notes.append(
+            f"Calls where they differ by more than mmgrpo.max_gap did not train: {max(outside):.0%} of them in the"
+            " worst step."
+        )
     if skipped:
         notes.append(f"{skipped} updates were skipped: loss or gradient was not finite.")
     if aside:

@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 from lmgraph_optimizers.mmgrpo.base_model import SMALL_MODEL, BaseModel
 from lmgraph_optimizers.mmgrpo.batch import TrainingSample, is_forced
 from lmgraph_optimizers.mmgrpo.config import MmgrpoConfig
+from lmgraph_optimizers.mmgrpo.gap import Gap
 from lmgraph_optimizers.mmgrpo.loss import clipped_share, importance_weights, k3, surrogate
 from lmgraph_optimizers.mmgrpo.trie import (
     SequenceKey,
@@ -40,9 +41,9 @@ class UpdateStats:
     grad_norm: float
     """Before clipping."""
     learning_rate: float
-    max_gap: float
-    """Largest |log pi - log mu| over tokens before the update: what sampler and trainer differ by in numerics, and,
-    after the first minibatch, by what was learned since."""
+    gap: Gap
+    """Between the sampler and the policy that it should have had: this trainer's, before the first update on these
+    rollouts."""
     entropy: float
     """Mean over sampled tokens, of the trainer's own distribution."""
     kl: float
@@ -65,6 +66,8 @@ class _Members:
 
     sources_M: torch.Tensor
     """Index into N."""
+    calls_M: torch.Tensor
+    """Number of the call, from 0."""
     sampler_M: torch.Tensor
     """log mu."""
     advantages_M: torch.Tensor
@@ -92,7 +95,8 @@ class LoraTrainer:
     def update(
         self, samples: Sequence[TrainingSample], old: dict[SequenceKey, torch.Tensor] | None = None
     ) -> UpdateStats:
-        """One optimizer step on samples with fixed weights, so that micro-batches add up to the plain loss.
+        """One optimizer step on samples with fixed weights, so that micro-batches add up to the plain loss. Calls that
+        sampler and trainer are too far apart on (``max_gap``) weigh nothing.
 
         ``old`` has log pi_old of sequences, from ``policy``; None where this is the first update on these rollouts, so
         that pi_old is pi.
@@ -102,18 +106,23 @@ class LoraTrainer:
         self._optimizer.zero_grad(set_to_none=True)
         moving = [sample for sample in samples if sample.advantage != 0.0 or config.kl > 0]
         sequences = unique_sequences(moving)
-        loss = gap = entropy = divergence = 0.0
+        gap = Gap()
+        loss = entropy = divergence = 0.0
         clipped = counted = sampled = computed = 0
         for part in micro_batches(sequences, config.micro_tokens):
             trie = build_trie(part, self.base.device)
             members = self._members(trie)
             logprobs_N, entropies_N = self.base.logprobs(trie, self.name)
             logprobs_M = logprobs_N[members.sources_M]
-            weights_M = members.weights_M
-            behaviour_M = members.sampler_M
+            old_N = logprobs_N.detach() if old is None else torch.cat([old[one.key] for one in part])
+            old_M = old_N.to(logprobs_N.device)[members.sources_M]
+            chosen_M = (members.weights_M > 0).to(old_M.dtype)
+            kept_M = members.weights_M * gap.keep(old_M, members.sampler_M, members.calls_M, chosen_M, config.max_gap)
+            weights_M = kept_M
+            # What weighs nothing has ratio 1: far apart, it would be infinite, and 0 times infinity is no gradient.
+            behaviour_M = torch.where(kept_M > 0, members.sampler_M, logprobs_M.detach())
             if config.mismatch == "tis":
-                old_N = logprobs_N.detach() if old is None else torch.cat([old[one.key] for one in part])
-                behaviour_M = old_N.to(logprobs_N.device)[members.sources_M]
+                behaviour_M = old_M
                 weights_M = weights_M * importance_weights(behaviour_M, members.sampler_M)
             terms_M = surrogate(
                 logprobs_M, behaviour_M, members.advantages_M,
@@ -124,13 +133,12 @@ class LoraTrainer:
                 with torch.no_grad():
                     reference_N, _ = self.base.logprobs(trie, None)
                 divergence_M = k3(logprobs_M, reference_N[members.sources_M])
-                objective_M = objective_M - config.kl * members.weights_M * divergence_M
-                divergence += float((members.weights_M * divergence_M.detach()).sum())
+                objective_M = objective_M - config.kl * kept_M * divergence_M
+                divergence += float((kept_M * divergence_M.detach()).sum())
             part_loss = -objective_M.sum()
             torch.autograd.backward(part_loss)
             with torch.no_grad():
                 loss += float(part_loss)
-                gap = max(gap, float((logprobs_M - members.sampler_M).abs().max()))
                 clipped += int(
                     clipped_share(logprobs_M, behaviour_M, members.advantages_M, config.clip_low, config.clip_high)
                 )
@@ -195,14 +203,18 @@ class LoraTrainer:
 
     def _members(self, trie: TokenTrie) -> _Members:
         sources: list[int] = []
+        calls: list[int] = []
         sampler: list[float] = []
         advantages: list[float] = []
         weights: list[float] = []
+        number = 0
         for where, samples in trie.segments:
             for sample in samples:
                 call = sample.call
                 count = len(call.completion_ids)
                 sources += range(where.start, where.stop)
+                calls += [number] * count
+                number += 1
                 sampler += call.logprobs
                 advantages += [sample.advantage] * count
                 if call.allowed is None:
@@ -213,6 +225,7 @@ class LoraTrainer:
         dtype = torch.float64 if self._trained[0][1].dtype == torch.float64 else torch.float32
         return _Members(
             torch.tensor(sources, device=device),
+            torch.tensor(calls, device=device),
             torch.tensor(sampler, dtype=dtype, device=device),
             torch.tensor(advantages, dtype=dtype, device=device),
             torch.tensor(weights, dtype=dtype, device=device),

@@ -9,14 +9,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from lmgraph.errors import DataError, EngineError, TrainingDiverged
+from lmgraph.errors import ConfigError, DataError, EngineError, TrainingDiverged
 from lmgraph.evaluate import Example, Rollout, Task
 from lmgraph.optimize import Lab, OptimizeResult, set_aside
 from lmgraph.program import AdapterRef, Program
 from lmgraph.runtime import TrainableEngine
 from lmgraph_optimizers.mmgrpo.advantages import RunningScale
 from lmgraph_optimizers.mmgrpo.base_model import BaseModel
-from lmgraph_optimizers.mmgrpo.batch import Batch, TrainingSample, make_batch, split, weigh
+from lmgraph_optimizers.mmgrpo.batch import NO_RECORD, Batch, TrainingSample, make_batch, split, weigh
 from lmgraph_optimizers.mmgrpo.checkpoint import (
     adapter_folder,
     cannot_write,
@@ -160,6 +160,11 @@ class Training:
             )
             batch, scale = self._compare(done)
         _check_scores(done)
+        if not batch.groups and NO_RECORD in batch.dropped:
+            raise ConfigError(
+                "The engine does not say which tokens a constraint allowed, so none of the step's calls can train.",
+                hint="train with --mmgrpo.decoding strict",
+            )
         return done, batch, scale
 
     def _count_runs(self, expected: int) -> Callable[[Rollout], None]:
@@ -186,10 +191,10 @@ class Training:
         return batch, scale
 
     def _update(self, adapter: _Adapter, samples: list[TrainingSample]) -> list[UpdateStats]:
-        """One update a minibatch. Raises: TrainingDiverged."""
+        """One update a minibatch. Raises: TrainingDiverged; EngineError where no call is inside the band."""
         config = self._config
         parts = split(samples, config.minibatches, self._lab.rng("minibatches", self.step))
-        old = adapter.trainer.policy(samples) if config.mismatch == "tis" and len(parts) > 1 else None
+        old = adapter.trainer.policy(samples) if len(parts) > 1 else None
         made = []
         for part in parts:
             if not any(sample.advantage != 0.0 for sample in part):
@@ -203,6 +208,13 @@ class Training:
                     f"Loss or gradient of adapter {adapter.plan.name} was not finite in {MOST_SKIPS} updates in a row.",
                     hint="lower --mmgrpo.learning_rate",
                 )
+        if made and all(stats.gap.dropped_calls == stats.gap.calls for stats in made):
+            apart = sum(stats.gap.mean for stats in made) / len(made)
+            raise EngineError(
+                f"Sampler and trainer are {apart:.3g} nats a token apart on every call of adapter {adapter.plan.name}, "
+                f"and {config.max_gap:g} are allowed (mmgrpo.max_gap).",
+                hint=f"see that the engine serves the weights of {adapter.base_model}, in float32 or bfloat16",
+            )
         return made
 
     def _next_examples(self, count: int, used: set[str]) -> list[Example]:

@@ -15,6 +15,8 @@ from lmgraph.graph import Graph, ModuleSpec, Ref, walk
 from lmgraph_optimizers.prompt.rewrites import form_of, labels_of
 
 HIDDEN = "(private)"
+REASONING = "reasoning"
+"""The output that a module has which reasons first."""
 LONGEST = 160
 """Characters shown of one value."""
 
@@ -188,8 +190,26 @@ def show(values: Mapping[str, Any], hidden: AbstractSet[str]) -> str:
 
 
 def private_fields(graph: Graph, data: str) -> set[str]:
-    """Names of fields that hold private values anywhere: in the rows, and in what modules read and write."""
-    known = [*graph.dataset(data).record.fields]
+    """Names of fields that may hold private values: in the rows, and in what modules read and write.
+
+    A field that says nothing of privacy takes what it is given, and only modules on a cleared LM are given private
+    values: all of their fields count.
+    """
+    cleared = {spec.name for spec in graph.lms if spec.clearance == "private"}
+    found = {field.name for field in graph.dataset(data).record.fields if _holds_private(field)}
     for module in graph.modules:
-        known += [*module.inputs, *module.outputs]
-    return {field.name for field in known if field.label == "private"}
+        if module.lm in cleared:
+            found |= {REASONING, *(field.name for field in (*module.inputs, *module.outputs))}
+        found |= {field.name for field in (*module.inputs, *module.outputs) if _holds_private(field)}
+    return found
+
+
+def _holds_private(part: Any) -> bool:
+    """Whether a field, or one inside its type, is labelled private."""
+    if isinstance(part, tuple):
+        return any(_holds_private(one) for one in part)
+    if not is_dataclass(part):
+        return False
+    if hasattr(part, "type") and getattr(part, "label", None) == "private":  # a field: a member has a label only
+        return True
+    return any(_holds_private(getattr(part, one.name)) for one in fields(part))

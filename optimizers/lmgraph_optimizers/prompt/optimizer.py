@@ -16,7 +16,7 @@ from lmgraph_optimizers.demos.bootstrap import BootstrapPlan, bootstrap
 from lmgraph_optimizers.demos.pools import labelled, pools_data, read_pools
 from lmgraph_optimizers.prompt.config import PromptConfig
 from lmgraph_optimizers.prompt.grounding import mistakes, private_fields, role, signature, summary
-from lmgraph_optimizers.prompt.proposer import Brief, asked_lm, propose, sees_private
+from lmgraph_optimizers.prompt.proposer import Brief, Subject, asked_lm, hidden_from, propose
 from lmgraph_optimizers.prompt.rewrites import Instruction, rewrites
 from lmgraph_optimizers.prompt.scores import PHASE, START, Scores
 from lmgraph_optimizers.prompt.search import Search, load_optuna
@@ -31,6 +31,7 @@ class Prompt:
     """Registered as `prompt`."""
 
     name: ClassVar[str] = "prompt"
+    asks: ClassVar[tuple[str, ...]] = ("proposer", "teacher")
     Config: ClassVar[type[OptimizerConfig]] = PromptConfig
 
     def __init__(self, config: PromptConfig) -> None:
@@ -54,12 +55,14 @@ class _Run:
         rows = list(task.train)
         lab.rng("rows").shuffle(rows)
         self._source, self._rows = divide(rows, config.score_rows, config.bootstrap_rows)
-        self._hidden = private_fields(program.graph, task.objective.data)
+        self._private = private_fields(program.graph, task.objective.data)
 
     async def all(self) -> OptimizeResult:
         flow_modules = self._program.graph.modules_of(self._task.flow)
         if not Space.of(self._program, self._task, flow_modules).modules:
-            return OptimizeResult(self._program, ("No module of the flow lets its instruction or demos be changed.",))
+            return OptimizeResult(
+                self._program, ("No module of the flow lets its instruction, demos or settings be changed.",)
+            )
         if len(self._task.train) == 1:
             self._notes.append("There is one training row only: what is chosen on it says little about others.")
         search: Search | None = None
@@ -92,9 +95,7 @@ class _Run:
         called = {call.module for run in done.rollouts for call in run.trace.calls}
         found = {}
         for name in modules:
-            lm, place = asked_lm(self._program.graph, self._config.proposer, name)
-            hidden = set() if sees_private(self._program.graph, lm, place) else self._hidden
-            found[name] = mistakes(done.rollouts, name, high, hidden)
+            found[name] = mistakes(done.rollouts, name, high, self._hidden_for(name))
         scores = {str(position): score for position, score in enumerate(done.scores)}
         self._state |= {
             "start": {"reached": [name for name in modules if name in called], "mistakes": found},
@@ -155,13 +156,13 @@ class _Run:
         """What a language model proposes for one module, JSON-ready."""
         graph, task, config = self._program.graph, self._task, self._config
         lm, place = asked_lm(graph, config.proposer, name)
-        hidden = set() if sees_private(graph, lm, place) else self._hidden
         known = space.instructions[name]
         brief = Brief(
             name,
+            Subject.of(graph.module(name)),
             role(graph, task.flow, name),
             signature(graph.module(name)),
-            summary(graph, task.objective.data, self._source, hidden),
+            summary(graph, task.objective.data, self._source, self._hidden_for(name)),
             self._state["start"]["mistakes"].get(name, ()),
             _tried(space, scores, name),
         )
@@ -179,6 +180,9 @@ class _Run:
             )
         self._lab.log("proposals", module=name, instructions=[one.text for one in made.instructions], note=made.note)
         return {"instructions": [[one.text, one.origin] for one in made.instructions], "note": made.note}
+
+    def _hidden_for(self, module: str) -> set[str]:
+        return hidden_from(self._program.graph, self._config.proposer, module, self._private)
 
     def _tell_unreached(self, modules: Sequence[str]) -> None:
         left = [name for name in modules if name not in self._state["start"]["reached"]]

@@ -8,11 +8,12 @@ import json
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from lmgraph.graph import Graph
+from lmgraph.graph import Graph, ModuleSpec
 from lmgraph.optimize import Lab
 from lmgraph.program import Program
-from lmgraph_optimizers.prompt.rewrites import Instruction, same
+from lmgraph_optimizers.prompt.rewrites import Instruction, labels_of, same
 
 TASK = """You improve one step of a program. Each step is a language model that follows an instruction.
 Write a new instruction for the step, in one to three sentences.
@@ -35,10 +36,37 @@ MOST_TOKENS = 160
 
 
 @dataclass(frozen=True, slots=True)
+class Subject:
+    """Words that a module is about: one of its outputs', or two of all, are in any instruction of use, as they are in
+    the author's. Where they are not in that (it may be in another language), there are none."""
+
+    outputs: frozenset[str] = frozenset()
+    inputs: frozenset[str] = frozenset()
+
+    @staticmethod
+    def of(module: ModuleSpec) -> Subject:
+        def words(fields: Sequence[Any]) -> frozenset[str]:
+            texts = [f"{field.name} {field.description or ''} {' '.join(labels_of(field.type))}" for field in fields]
+            return frozenset(word for word in same(" ".join(texts).replace("_", " ")).split() if len(word) > 3)
+
+        found = Subject(words(module.outputs), words(module.inputs))
+        return found if found.is_in(same(module.instruction).split()) else Subject()
+
+    def is_in(self, words: Sequence[str]) -> bool:
+        """Also where a word has another ending."""
+
+        def count(subject: frozenset[str]) -> int:
+            return sum(any(word.startswith(one) for word in words) for one in subject)
+
+        return not self.outputs or count(self.outputs) > 0 or count(self.outputs | self.inputs) > 1
+
+
+@dataclass(frozen=True, slots=True)
 class Brief:
     """What the proposer is told of one module."""
 
     module: str
+    subject: Subject
     role: str
     signature: str
     data: str
@@ -73,13 +101,14 @@ async def propose(
 
     Raises: BudgetExhausted; ConfigError, EngineUnavailable where the LM cannot be asked at all.
     """
+    inputs = [brief.inputs(current, TIPS[(step * count + index) % len(TIPS)]) for index in range(count)]
 
     async def one(index: int) -> str | None:
         answer = await lab.ask(
             program,
             lm,
             instruction=TASK,
-            inputs=brief.inputs(current, TIPS[(step * count + index) % len(TIPS)]),
+            inputs=inputs[index],
             output="instruction",
             phase="propose",
             key=f"{brief.module}/{step}/{index}",
@@ -96,8 +125,9 @@ async def propose(
     seen = {same(text) for text in known}
     kept: list[Instruction] = []
     dropped: Counter[str] = Counter()
-    for answer in (task.result() for task in tasks):
-        text, problem = (None, "failed") if answer is None else cleaned(answer, seen)
+    for index, answer in enumerate(task.result() for task in tasks):
+        told = [TASK, *(inputs[index][name] for name in ("step", "data", "mistakes", "tip"))]
+        text, problem = (None, "failed") if answer is None else cleaned(answer, seen, brief.subject, told)
         if text is None:
             dropped[problem] += 1
         else:
@@ -110,21 +140,38 @@ async def propose(
     return Proposals(kept, note)
 
 
-def cleaned(answer: str, seen: Collection[str]) -> tuple[str | None, str]:
-    """The instruction in an answer, or None and why there is none. ``seen`` holds ``same`` of those there are."""
+def cleaned(
+    answer: str, seen: Collection[str], subject: Subject, told: Sequence[str] = (), longest: int = LONGEST
+) -> tuple[str | None, str]:
+    """The instruction in an answer, or None and why there is none. ``seen`` holds ``same`` of those there are, ``told``
+    what the model was told beside them, which is no instruction when repeated; ``longest`` is in characters."""
     text = _unwrapped(answer)
     words = same(text).split()
     if not text:
         return None, "empty"
-    if len(words) < 3 or sum(char.isalpha() for char in text) < len(text) / 3:
+    if len(words) < 3 or sum(char.isalpha() for char in text) < len("".join(text.split())) / 2:
         return None, "no sentence"
-    if len(text) > LONGEST:
+    if len(text) > longest:
         return None, "too long"
     if len(words) >= 20 and len(set(words)) < len(words) / 3:
         return None, "repeating itself"
     if " ".join(words) in seen:
         return None, "known already"
+    if _repeated(words, told) > 0.5:
+        return None, "repeating the question"
+    if not subject.is_in(words):
+        return None, "off the subject"
     return text, ""
+
+
+def _repeated(words: Sequence[str], told: Sequence[str], run: int = 5) -> float:
+    """The share of ``words`` that stand in runs of at least ``run`` words of what was told."""
+    texts = [f" {same(text)} " for text in told]
+    covered: set[int] = set()
+    for start in range(len(words) - run + 1):
+        if any(f" {' '.join(words[start : start + run])} " in text for text in texts):
+            covered.update(range(start, start + run))
+    return len(covered) / len(words)
 
 
 def _unwrapped(answer: str) -> str:
@@ -145,6 +192,14 @@ def _unwrapped(answer: str) -> str:
     if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'":
         text = text[1:-1].strip()
     return "".join(char for char in text if char.isprintable() or char == "\n").strip()
+
+
+def hidden_from(graph: Graph, proposer: str | None, module: str, private: Collection[str]) -> set[str]:
+    """Of the ``private`` fields, those that may not be told when instructions for ``module`` are asked for: all, unless
+    who is asked and the module itself, which will read what is written, are cleared for them."""
+    lm, place = asked_lm(graph, proposer, module)
+    cleared = sees_private(graph, lm, place) and sees_private(graph, graph.module(module).lm, None)
+    return set() if cleared else set(private)
 
 
 def asked_lm(graph: Graph, proposer: str | None, module: str) -> tuple[str, str | None]:

@@ -65,11 +65,8 @@ class Search:
             study = self._study(number, trials)
             for choice in self.scores.order():
                 self._tell(study, choice, distributions)
-            if number == 0:
-                for name in ("labelled", "bootstrapped"):
-                    first = self.space.named_sets(name)
-                    if first:
-                        study.enqueue_trial({knob: first.get(knob, 0) for knob in sizes})
+            for first in self._first_looks(number, trials // 2):
+                study.enqueue_trial({knob: first.get(knob, 0) for knob in sizes})
             for _ in range(trials):
                 trial = study.ask(distributions)
                 choice = {knob: int(trial.params[knob]) for knob in sizes if trial.params[knob]}
@@ -89,6 +86,17 @@ class Search:
     def best(self) -> Choice:
         """Of those scored on all rows; the start where nothing is better."""
         return next((choice for choice in self.scores.order() if self.scores.is_full(choice)), START)
+
+    def _first_looks(self, number: int, most: int) -> list[Choice]:
+        """What a round begins with, in place of random trials: the demo sets that all modules have, then each
+        instruction and setting that was never looked at, one change to the best so far at a time. A weak proposer's
+        nonsense costs half a minibatch then, and TPE knows of it."""
+        named = [self.space.named_sets(name) for name in ("labelled", "bootstrapped")] if number == 0 else []
+        best, tried = self.best(), {key for choice in self.scores.choices.values() for key in choice.items()}
+        sizes = {knob: size for knob, size in self.space.sizes().items() if not knob.endswith(".demos")}
+        options = [(index, knob) for knob, size in sizes.items() for index in range(1, size)]
+        new = [{**best, knob: index} for index, knob in sorted(options) if (knob, index) not in tried]
+        return [choice for choice in [*named, *new] if choice][:most]
 
     def _study(self, number: int, trials: int) -> Any:
         optuna = self._optuna

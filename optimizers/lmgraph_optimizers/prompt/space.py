@@ -7,19 +7,42 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from lmgraph.evaluate import Task
+from lmgraph.graph import ModuleSpec
 from lmgraph.optimize import Lab
 from lmgraph.program import Demo, Program
 from lmgraph_optimizers.demos.pools import Pools, pick
+from lmgraph_optimizers.prompt.grounding import REASONING
 from lmgraph_optimizers.prompt.rewrites import Instruction, same
 
+TEMPERATURES = (0.0, 0.3, 0.7, 1.0)
 Choice = Mapping[str, int]
-"""Index by `Module.instruction` and `Module.demos`; what is not named is 0."""
+"""Index by `Module.instruction`, `Module.demos`, `Module.temperature`, `Module.strategy`; what is not named is 0."""
 
 
 @dataclass(frozen=True, slots=True)
 class DemoSet:
     name: str
     demos: tuple[Demo, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A value of a module's `temperature`, or of `reasons`, which is its strategy: cot or predict."""
+
+    module: str
+    name: str
+    value: float | bool | None
+    """None: the module's own."""
+
+    def __str__(self) -> str:
+        shown = ("cot" if self.value else "predict") if self.name == "reasons" else f"temperature {self.value:g}"
+        return f"{self.module}: {shown}"
+
+
+def can_reason(module: ModuleSpec) -> bool:
+    """Whether the strategy can be changed between `predict` and `cot`; the others are other graphs."""
+    named = any(field.name == REASONING for field in module.outputs)
+    return module.strategy in ("predict", "cot") and not named
 
 
 @dataclass(slots=True)
@@ -31,6 +54,8 @@ class Space:
     """By module whose instruction may change."""
     demo_sets: dict[str, list[DemoSet]] = field(default_factory=dict)
     """By module whose demos may change."""
+    settings: dict[str, list[Setting]] = field(default_factory=dict)
+    """By knob, such as `M.temperature`, of modules whose author declared it."""
 
     @staticmethod
     def of(program: Program, task: Task, modules: Sequence[str]) -> Space:
@@ -42,17 +67,32 @@ class Space:
                 space.instructions[name] = [Instruction(params.instruction, "own")]
             if task.allows(program, name, "demos"):
                 space.demo_sets[name] = [DemoSet("own", params.demos)]
+            if task.allows(program, name, "temperature"):
+                space._add_setting(name, "temperature", TEMPERATURES)
+            if task.allows(program, name, "strategy") and can_reason(program.graph.module(name)):
+                space._add_setting(name, "reasons", (False, True))
         return space
 
     @property
     def modules(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys([*self.instructions, *self.demo_sets]))
+        of_settings = [known[0].module for known in self.settings.values()]
+        return tuple(dict.fromkeys([*self.instructions, *self.demo_sets, *of_settings]))
 
     def sizes(self) -> dict[str, int]:
         """Number of options of every knob that has more than one."""
         sizes = {f"{name}.instruction": len(options) for name, options in self.instructions.items()}
         sizes |= {f"{name}.demos": len(options) for name, options in self.demo_sets.items()}
+        sizes |= {knob: len(options) for knob, options in self.settings.items()}
         return {knob: size for knob, size in sizes.items() if size > 1}
+
+    def _add_setting(self, module: str, name: str, values: Sequence[float | bool]) -> None:
+        """The module's own value, then the ``values`` that are others."""
+        params, spec = self.program.params.modules[module], self.program.graph.module(module)
+        own = getattr(spec, name) if getattr(params, name) is None else getattr(params, name)
+        if own is None:  # the temperature of its LM
+            own = next((lm.temperature for lm in self.program.graph.lms if lm.name == spec.lm), None) or 0.0
+        options = [Setting(module, name, value) for value in values if value != own]
+        self.settings[f"{module}.{'strategy' if name == 'reasons' else name}"] = [Setting(module, name, None), *options]
 
     def add_instruction(self, module: str, instruction: Instruction, most: int) -> None:
         """Where there is room for it and nothing equal."""
@@ -74,6 +114,9 @@ class Space:
         for name, sets in self.demo_sets.items():
             if index := choice.get(f"{name}.demos", 0):
                 params = params.with_module(name, demos=sets[index].demos)
+        for knob, settings in self.settings.items():
+            if index := choice.get(knob, 0):
+                params = params.with_module(settings[index].module, **{settings[index].name: settings[index].value})
         return self.program.with_params(params)
 
     def told(self, choice: Choice) -> str:
@@ -87,6 +130,7 @@ class Space:
             if index:
                 chosen = self.demo_sets[name][index]
                 parts.append(f"{name}: {chosen.name} ({len(chosen.demos)} demos)")
+        parts += [str(settings[choice.get(knob, 0)]) for knob, settings in self.settings.items() if choice.get(knob, 0)]
         return "; ".join(parts) or "the start"
 
     def named_sets(self, name: str) -> Choice:

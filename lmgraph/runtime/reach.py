@@ -1,4 +1,4 @@
-"""What may act, what must succeed, and what a run can reach: asked of the graph before anything runs."""
+"""What a run can reach: asked of the graph before anything runs."""
 
 from __future__ import annotations
 
@@ -7,39 +7,8 @@ from dataclasses import dataclass
 
 from lmgraph.errors import ConfigError
 from lmgraph.graph.graph import Graph
-from lmgraph.graph.nodes import CheckNode, ExternCall, FlowCall, LmCall, LoopNode, Node, Region
+from lmgraph.graph.nodes import ExternCall, FlowCall, LmCall, LoopNode, Region
 from lmgraph.graph.walk import inner_regions, walk
-
-
-class Effects:
-    """Answers about nodes of one graph, flows they call included. What it found out of a flow it remembers."""
-
-    def __init__(self, graph: Graph) -> None:
-        self._graph = graph
-        self._acting: dict[str, bool] = {}
-        self._guarding: dict[str, bool] = {}
-
-    def acts(self, node: Node) -> bool:
-        """Whether it is a call of a tool, or holds one."""
-        if isinstance(node, ExternCall):
-            return node.kind == "tool.call"
-        if isinstance(node, FlowCall):
-            if node.flow not in self._acting:
-                self._acting[node.flow] = any(map(self.acts, self._graph.flow(node.flow).body.nodes))
-            return self._acting[node.flow]
-        return any(self.acts(inner) for region in inner_regions(node) for inner in region.nodes)
-
-    def must_succeed(self, node: Node) -> bool:
-        """Whether it is an assert or a call of a tool, or holds one: where it fails, its region does."""
-        if isinstance(node, CheckNode):
-            return node.kind == "assert"
-        if isinstance(node, ExternCall):
-            return node.kind == "tool.call"
-        if isinstance(node, FlowCall):
-            if node.flow not in self._guarding:
-                self._guarding[node.flow] = any(map(self.must_succeed, self._graph.flow(node.flow).body.nodes))
-            return self._guarding[node.flow]
-        return any(self.must_succeed(inner) for region in inner_regions(node) for inner in region.nodes)
 
 
 @dataclass(frozen=True, slots=True)
