@@ -170,7 +170,6 @@ def test_a_build_that_fails_says_what_was_said_and_leaves_no_mark(monkeypatch: p
 def test_an_environment_is_made_once_and_anew_for_other_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LMGRAPH_SGLANG_PYTHON")
     made: list[list[str]] = []
-    monkeypatch.setattr(environment, "_has_own_index", lambda python: True)
     monkeypatch.setattr(environment, "_run", lambda command, log: made.append(command))
     folder = environment_folder("cpu")
     folder.mkdir(parents=True)

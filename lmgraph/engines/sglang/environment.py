@@ -24,7 +24,6 @@ Say = Callable[[str], None]
 SGLANG = "sglang==0.5.23"
 TORCH = "torch==2.13.0"
 TORCHVISION = "torchvision==0.28.0"
-CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 FILES = Path(__file__).parent / "cpu"
 MARK = ".lmgraph-complete"
 PYTHON_VARIABLE = "LMGRAPH_SGLANG_PYTHON"
@@ -88,7 +87,7 @@ def _build(folder: Path, python: Path, device: Device, say: Say) -> None:
             say(f"making an environment for SGLang in {folder}")
             _run([sys.executable, "-m", "venv", str(folder)], log)
             install = [str(python), "-m", "pip", "install", "--disable-pip-version-check"]
-            for step, arguments in _cpu_steps(python) if device == "cpu" else _cuda_steps():
+            for step, arguments in _cpu_steps() if device == "cpu" else _cuda_steps():
                 say(f"installing {step}")
                 _run([*install, *arguments], log)
             (folder / MARK).write_text(_recipe(device), encoding="utf-8")
@@ -99,12 +98,11 @@ def _build(folder: Path, python: Path, device: Device, say: Say) -> None:
         ) from error
 
 
-def _cpu_steps(python: Path) -> list[tuple[str, list[str]]]:
-    """torch first and alone: later steps then find a build that suits them and fetch no other."""
+def _cpu_steps() -> list[tuple[str, list[str]]]:
+    """torch first and alone: later steps then find a torch that suits them and fetch no other."""
     files = ["-c", str(FILES / "constraints.txt"), "-r", str(FILES / "requirements.txt")]
-    index = [] if _has_own_index(python) else ["--index-url", CPU_INDEX]
     return [
-        (TORCH, [*index, TORCH]),
+        (TORCH, [TORCH]),
         ("what SGLang needs on a CPU", files),
         (SGLANG, ["--no-deps", SGLANG, TORCHVISION]),
     ]
@@ -112,15 +110,6 @@ def _cpu_steps(python: Path) -> list[tuple[str, list[str]]]:
 
 def _cuda_steps() -> list[tuple[str, list[str]]]:
     return [(SGLANG, [SGLANG])]
-
-
-def _has_own_index(python: Path) -> bool:
-    """Whether the person has pointed pip at an index: then all comes from there."""
-    if os.environ.get("PIP_INDEX_URL") or os.environ.get("PIP_NO_INDEX"):
-        return True
-    asked = [str(python), "-m", "pip", "config", "list"]
-    told = subprocess.run(asked, capture_output=True, text=True, check=False).stdout
-    return any(name in told for name in ("index-url", "index_url", "no-index", "find-links"))
 
 
 def _run(command: list[str], log: Path) -> None:
