@@ -12,6 +12,7 @@ from lmgraph.compiler.constants import constant
 from lmgraph.compiler.facts import SignatureTypes
 from lmgraph.compiler.lower_expressions import EXTERN_NODES, ensured
 from lmgraph.compiler.strategies import FINISH, STEPS, react_modules, step_type
+from lmgraph.graph.expressions import substituted
 from lmgraph.graph.graph import ModuleSpec
 from lmgraph.graph.nodes import (
     Apply,
@@ -19,14 +20,12 @@ from lmgraph.graph.nodes import (
     CatchNode,
     Choose,
     Const,
-    Ensure,
     ExitIf,
     Expr,
     ExprNode,
     ExternCall,
     FieldValue,
     GetField,
-    GetItem,
     IfNode,
     LmCall,
     LoopNode,
@@ -139,16 +138,16 @@ def _scores(
     """A score for each sample, null where there is none: from the `select` fn, else how many checks hold."""
     output = Parameter(claim(f"{id}/output"), Field("output", candidate))
     missing = Apply("==", (Ref(output.id), Const(None)))
-    known: dict[str, Expr] = {operand.name: operand.value for operand in arguments}
-    known |= {field.name: GetField(Ref(output.id), field.name) for field in spec.outputs}
+    known: dict[ValueId, Expr] = {ValueId(operand.name): operand.value for operand in arguments}
+    known |= {ValueId(field.name): GetField(Ref(output.id), field.name) for field in spec.outputs}
     if spec.select is None:
-        conditions = [substitute(check.condition, known) for check in spec.checks if not check.required]
+        conditions = [substituted(check.condition, known) for check in spec.checks if not check.required]
         held = _sum([Const(0), *(Choose(condition, Const(1), Const(0)) for condition in conditions)])
         body = Region((), (), _value(Choose(missing, Const(None), held)))
         return MapNode(NodeId(id), Ref(drawn), output, None, body, ListType(OptionalType(INT)))
     selector = signatures[spec.select]
     given = tuple(
-        Operand(one.name, ensured(known[one.name], one) if one.name in known else constant(one.default))
+        Operand(one.name, ensured(known[ValueId(one.name)], one) if one.name in known else constant(one.default))
         for one in selector.inputs
     )
     call = ExternCall(NodeId(claim(f"{id}/{spec.select}")), spec.select, given, selector.result, "fn.call")
@@ -180,33 +179,6 @@ def _sum(parts: Sequence[Expr]) -> Expr:
         return parts[0]
     middle = (len(parts) + 1) // 2
     return Apply("+", (_sum(parts[:middle]), _sum(parts[middle:])))
-
-
-def substitute(expression: Expr, values: Mapping[str, Expr]) -> Expr:
-    """The expression with values of these names in place of its references to them."""
-
-    def inside(part: Expr) -> Expr:
-        return substitute(part, values)
-
-    match expression:
-        case Ref(value=value):
-            return values.get(value, expression)
-        case GetField(base=base, name=name):
-            return GetField(inside(base), name)
-        case GetItem(base=base, index=index):
-            return GetItem(inside(base), inside(index))
-        case MakeList(items=items):
-            return MakeList(tuple(inside(item) for item in items))
-        case MakeRecord(record=record, fields=fields):
-            return MakeRecord(record, tuple(FieldValue(field.name, inside(field.value)) for field in fields))
-        case Apply(operator=operator, operands=operands):
-            return Apply(operator, tuple(inside(operand) for operand in operands))
-        case Choose(condition=condition, when_true=when_true, when_false=when_false):
-            return Choose(inside(condition), inside(when_true), inside(when_false))
-        case Ensure(value=value, condition=condition, text=text):
-            return Ensure(inside(value), condition, text)
-        case Const():
-            return expression
 
 
 # -- react -----------------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ Knows no types and no nodes. Nothing here computes anything (program/expressions
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, NewType, TypeAlias
 
@@ -152,3 +152,31 @@ def references(expression: Expr) -> Iterator[ValueId]:
             yield from references(when_false)
         case Ensure(value=ensured):
             yield from references(ensured)
+
+
+def with_parts(expression: Expr, change: Callable[[Expr], Expr]) -> Expr:
+    """The expression with ``change`` made to each expression that it is made of directly."""
+    match expression:
+        case Const() | Ref():
+            return expression
+        case GetField(base=base, name=name):
+            return GetField(change(base), name)
+        case GetItem(base=base, index=index):
+            return GetItem(change(base), change(index))
+        case MakeList(items=items):
+            return MakeList(tuple(change(item) for item in items))
+        case MakeRecord(record=record, fields=fields):
+            return MakeRecord(record, tuple(FieldValue(one.name, change(one.value)) for one in fields))
+        case Apply(operator=operator, operands=operands):
+            return Apply(operator, tuple(change(operand) for operand in operands))
+        case Choose(condition=condition, when_true=when_true, when_false=when_false):
+            return Choose(change(condition), change(when_true), change(when_false))
+        case Ensure(value=value, condition=condition, text=text):
+            return Ensure(change(value), condition, text)
+
+
+def substituted(expression: Expr, values: Mapping[ValueId, Expr]) -> Expr:
+    """The expression with others in place of references to these values."""
+    if isinstance(expression, Ref):
+        return values.get(expression.value, expression)
+    return with_parts(expression, lambda part: substituted(part, values))

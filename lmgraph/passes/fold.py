@@ -8,12 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lmgraph.graph.expressions import Apply, Choose, Const, Ensure, Expr, GetField, GetItem, MakeList, MakeRecord, Ref
+from lmgraph.graph.expressions import (
+    Apply,
+    Choose,
+    Const,
+    Ensure,
+    Expr,
+    GetField,
+    GetItem,
+    MakeList,
+    MakeRecord,
+    Ref,
+    with_parts,
+)
 from lmgraph.graph.graph import Graph
 from lmgraph.graph.nodes import ExprNode, IfNode, Node, NodeId, Region, ValueId
 from lmgraph.graph.walk import leaves
 from lmgraph.passes.facts import Facts
-from lmgraph.passes.rewrite import each_body, with_expressions, with_nodes, with_parts, with_regions
+from lmgraph.passes.rewrite import each_body, with_expressions, with_nodes, with_regions
 from lmgraph.program.expressions import compile_expression
 
 LONGEST_TEXT = 1_000

@@ -12,12 +12,23 @@ from __future__ import annotations
 from collections.abc import Set
 from dataclasses import replace
 
-from lmgraph.graph.expressions import Apply, Choose, Const, Expr, GetItem, MakeList, Ref, ValueId, references
+from lmgraph.graph.expressions import (
+    Apply,
+    Choose,
+    Const,
+    Expr,
+    GetItem,
+    MakeList,
+    Ref,
+    ValueId,
+    references,
+    with_parts,
+)
 from lmgraph.graph.graph import Graph
 from lmgraph.graph.nodes import CheckNode, MapNode, Node, NodeId, Region
 from lmgraph.graph.walk import inner_expressions, inner_regions, own_expressions, walk
 from lmgraph.passes.facts import Facts, holding, is_call, is_felt
-from lmgraph.passes.rewrite import each_body, with_expressions, with_nodes, with_parts, with_regions
+from lmgraph.passes.rewrite import each_body, with_expressions, with_nodes, with_regions
 
 MOST_TAKEN = 8
 """More elements than these are not written out."""

@@ -2,40 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
 from lmgraph.graph.graph import Graph
 from lmgraph.graph.nodes import (
-    Apply,
     Carried,
     CatchNode,
     CheckNode,
-    Choose,
-    Const,
-    Ensure,
     ExitIf,
     Expr,
     ExprNode,
     ExternCall,
-    FieldValue,
     FlowCall,
-    GetField,
-    GetItem,
     IfNode,
     LmCall,
     LoopNode,
-    MakeList,
-    MakeRecord,
     MapNode,
     Node,
     Operand,
-    Ref,
     Region,
     ReleaseNode,
     Return,
-    ValueId,
 )
 
 Change: TypeAlias = Callable[[Expr], Expr]
@@ -97,31 +86,3 @@ def with_expressions(node: Node, change: Change) -> Node:
 
 def _operands(operands: tuple[Operand, ...], change: Change) -> tuple[Operand, ...]:
     return tuple(Operand(one.name, change(one.value)) for one in operands)
-
-
-def with_parts(expression: Expr, change: Change) -> Expr:
-    """The expression with ``change`` made to each expression that it is made of directly."""
-    match expression:
-        case Const() | Ref():
-            return expression
-        case GetField(base=base, name=name):
-            return GetField(change(base), name)
-        case GetItem(base=base, index=index):
-            return GetItem(change(base), change(index))
-        case MakeList(items=items):
-            return MakeList(tuple(change(item) for item in items))
-        case MakeRecord(record=record, fields=fields):
-            return MakeRecord(record, tuple(FieldValue(one.name, change(one.value)) for one in fields))
-        case Apply(operator=operator, operands=operands):
-            return Apply(operator, tuple(change(operand) for operand in operands))
-        case Choose(condition=condition, when_true=when_true, when_false=when_false):
-            return Choose(change(condition), change(when_true), change(when_false))
-        case Ensure(value=value, condition=condition, text=text):
-            return Ensure(change(value), condition, text)
-
-
-def substituted(expression: Expr, values: Mapping[ValueId, Expr]) -> Expr:
-    """The expression with others in place of references to these values."""
-    if isinstance(expression, Ref):
-        return values.get(expression.value, expression)
-    return with_parts(expression, lambda part: substituted(part, values))

@@ -6,11 +6,11 @@ left alone: a model's answers are shared at run time, where a cache holds them. 
 
 from __future__ import annotations
 
-from lmgraph.graph.expressions import Expr, Ref
+from lmgraph.graph.expressions import Expr, Ref, substituted
 from lmgraph.graph.graph import Graph
 from lmgraph.graph.nodes import ExprNode, ExternCall, Node, Region, ValueId
 from lmgraph.passes.facts import watched
-from lmgraph.passes.rewrite import each_body, substituted, with_expressions, with_nodes, with_regions
+from lmgraph.passes.rewrite import each_body, with_expressions, with_nodes, with_regions
 
 
 def share(graph: Graph) -> Graph:

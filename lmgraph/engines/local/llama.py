@@ -192,9 +192,7 @@ class LlamaModel:
             key_norm_D=None if key_norm is None else key_norm.weight.detach(),
         )
 
-    def _take(
-        self, modules: list[tuple[str, Any]], dtype: torch.dtype | None = None, *, keep: bool = False
-    ) -> Linear:
+    def _take(self, modules: list[tuple[str, Any]], dtype: torch.dtype | None = None, *, keep: bool = False) -> Linear:
         linear = join(len(self._linears), modules, dtype or self._products, packed=self._packed)
         self._linears.append(linear)
         if not keep:
