@@ -1,15 +1,15 @@
 """What a framework adds to a call: one chain of three modules, without a model, microseconds a node.
 
     python -m venv .venv-peers-frameworks && .venv-peers-frameworks/bin/pip install -r bench/requirements-frameworks.txt
-    python bench/overhead.py [--runs 300] [--repeats 9] [--json bench/results/overhead.json]
+    python bench/overhead.py [--seconds 0.5] [--repeats 15] [--json bench/results/overhead.json]
     python bench/overhead.py --profile
 
 --profile shows which part of lmgraph the time of "on disk" goes to, by Python's profiler.
 
 Every side runs the same chain, a text in and a text out of each node (question, query, answer, verdict), with a
-language model that answers at once, one run after another. Each side is a process of its own; they take turns, so that
-what else the machine does meets all of them, and the median over the turns is reported: of wall time, and of the
-process's CPU.
+language model that answers at once, one run after another. Each side is a process of its own; they take turns of equal
+length, so that what else the machine does meets all of them, and each begins with caches as cold as the others'. The
+median over the turns is reported: of wall time, and of the process's CPU.
 
 - lmgraph: `Runtime.run` of a compiled program: prompts rendered to token ids, sampling, parsing by type, a trace of
   every call in memory; "on disk" keeps them in a trace store (SQLite), too. Token ids come from a table, so that
@@ -45,6 +45,7 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "bench" / "results"
 PEERS = ROOT / ".venv-peers-frameworks" / "bin" / "python"
 NODES = 3
+PROFILED_RUNS = 2700
 GOAL = 50.0
 """Microseconds a node, with traces on disk."""
 TIMES_UNDER_DSPY = 8.0
@@ -388,30 +389,32 @@ async def made(side: str, stack: AsyncExitStack, folder: Path) -> Run:
             return haystack_run()
 
 
-async def serve(side: str, runs: int) -> None:
+async def serve(side: str, seconds: float) -> None:
     """Measure once for each line of standard input."""
     with tempfile.TemporaryDirectory() as folder:
         async with AsyncExitStack() as stack:
             run = await made(side, stack, Path(folder))
 
-            async def turn(count: int) -> None:
-                for number in range(count):
-                    verdict = await run(QUESTIONS[number % len(QUESTIONS)])
-                    assert verdict == VERDICT, verdict
+            async def turn() -> list[float]:
+                """Wall time and CPU, microseconds a node."""
+                runs, began, busy = 0, time.perf_counter(), time.process_time()
+                while (wall := time.perf_counter() - began) < seconds:
+                    for question in QUESTIONS:
+                        verdict = await run(question)
+                        assert verdict == VERDICT, verdict
+                    runs += len(QUESTIONS)
+                return [one / runs / NODES * 1e6 for one in (wall, time.process_time() - busy)]
 
-            await turn(2 * len(QUESTIONS))
+            await turn()
             print(json.dumps("ready"), flush=True)
             for _ in sys.stdin:
-                began, busy = time.perf_counter(), time.process_time()
-                await turn(runs)
-                wall, busy = time.perf_counter() - began, time.process_time() - busy
-                print(json.dumps([wall / runs / NODES * 1e6, busy / runs / NODES * 1e6]), flush=True)
+                print(json.dumps(await turn()), flush=True)
 
 
-def started(side: str, runs: int) -> subprocess.Popen[str]:
+def started(side: str, seconds: float) -> subprocess.Popen[str]:
     python = str(PEERS) if side in OTHERS else sys.executable
     environment = {**os.environ, "HAYSTACK_TELEMETRY_ENABLED": "False", "LANGSMITH_TRACING": "false"}
-    command = [python, __file__, "--side", side, "--runs", str(runs)]
+    command = [python, __file__, "--side", side, "--seconds", str(seconds)]
     return subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, text=True, cwd=ROOT
     )
@@ -427,8 +430,8 @@ def said(process: subprocess.Popen[str], side: str) -> Any:
     raise SystemExit(f"{side} ended without a figure; see above")
 
 
-def measure(sides: list[str], runs: int, repeats: int) -> dict[str, dict[str, Any]]:
-    processes = {side: started(side, runs) for side in sides}
+def measure(sides: list[str], seconds: float, repeats: int) -> dict[str, dict[str, Any]]:
+    processes = {side: started(side, seconds) for side in sides}
     found: dict[str, list[list[float]]] = {side: [] for side in sides}
     try:
         for side, process in processes.items():
@@ -450,6 +453,7 @@ def measure(sides: list[str], runs: int, repeats: int) -> dict[str, dict[str, An
             "cpu": round(statistics.median(busy for _, busy in turns), 1),
             "lowest": round(min(wall for wall, _ in turns), 1),
             "highest": round(max(wall for wall, _ in turns), 1),
+            "turns": [round(wall, 1) for wall, _ in turns],
         }
         for side, turns in found.items()
     }
@@ -495,18 +499,18 @@ async def profile(runs: int) -> dict[str, float]:
 
 def main() -> None:
     options = argparse.ArgumentParser(description="Microseconds a node, without a model.")
-    options.add_argument("--runs", type=int, default=300, help="runs of the chain a turn")
-    options.add_argument("--repeats", type=int, default=9, help="turns of each side")
+    options.add_argument("--seconds", type=float, default=0.5, help="length of a turn")
+    options.add_argument("--repeats", type=int, default=15, help="turns of each side")
     options.add_argument("--only", help="sides whose names begin so")
     options.add_argument("--json", type=Path, default=RESULTS / "overhead.json")
     options.add_argument("--profile", action="store_true", help="where the time goes, and nothing else")
     options.add_argument("--side", help=argparse.SUPPRESS)
     chosen = options.parse_args()
     if chosen.side is not None:
-        asyncio.run(serve(chosen.side, chosen.runs))
+        asyncio.run(serve(chosen.side, chosen.seconds))
         return
     if chosen.profile:
-        for part, share in asyncio.run(profile(chosen.runs * chosen.repeats)).items():
+        for part, share in asyncio.run(profile(PROFILED_RUNS)).items():
             print(f"{part:32} {share:6.1%}")
         return
 
@@ -514,7 +518,7 @@ def main() -> None:
     if len(sides) == len(OURS):
         print(f"no {PEERS.relative_to(ROOT)}: the peers are left out (see the docstring)", file=sys.stderr)
     sides = [side for side in sides if side.startswith(chosen.only or "")]
-    found = measure(sides, chosen.runs, chosen.repeats)
+    found = measure(sides, chosen.seconds, chosen.repeats)
     with tempfile.TemporaryDirectory() as folder:
         tokens = asyncio.run(tokenisation(Path(folder), chosen.repeats))
 
@@ -527,7 +531,7 @@ def main() -> None:
         print(f"tokenisation of a node, apart: {tokens['encode']} to encode, {tokens['decode']} to decode")
     machine = {"python": platform.python_version(), "system": platform.system(), "cores": os.cpu_count()}
     report = {
-        "unit": "microseconds a node", "nodes": NODES, "runs": chosen.runs, "repeats": chosen.repeats, "goal": GOAL,
+        "unit": "microseconds a node", "nodes": NODES, "seconds": chosen.seconds, "repeats": chosen.repeats, "goal": GOAL,
         "machine": machine, "sides": found, "tokenisation": tokens,
     }  # fmt: skip
     if not chosen.only:

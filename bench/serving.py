@@ -17,22 +17,30 @@ every input is two calls.
   ours; a part of the wall time follows from that.
 
 Cached tokens are what the server says in its log: prompt tokens that it did not have to compute.
+
+    python bench/serving.py --canned
+
+asks a server that answers at once and always the same, from a process of its own, in place of a model: what is left is
+the client.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 import platform
 import re
+import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +164,81 @@ def dspy_side(url: str, texts: list[str], concurrency: int) -> dict[str, float]:
     }
 
 
+# -- a server that answers at once -----------------------------------------------------------------------------------
+
+
+def serve_canned() -> None:
+    """Answers as SGLang 0.5.23 does, whatever is asked; prints its URL, and serves until it is ended."""
+    from aiohttp import web
+
+    from lmgraph.engines.local.supply import resolve
+    from lmgraph.engines.local.tokenizer import LocalTokenizer
+
+    folder = str(resolve(MODEL))
+    tokenizer = LocalTokenizer(Path(folder))
+    ids = [*tokenizer.encode("a word on the weather in Oslo on sunday, and no more"), tokenizer.end_token_ids[0]]
+    sampled = [[-0.0123456789 * place, token, None] for place, token in enumerate(ids)]
+    usage = {"prompt_tokens": 300, "completion_tokens": len(ids), "total_tokens": 300 + len(ids)}
+    said = "".join(f"[[ ## {name} ## ]]\nthe weather in Oslo\n\n" for name in ("topic", "reply", "completed"))
+    choice = {"index": 0, "message": {"role": "assistant", "content": said}, "finish_reason": "stop"}
+    meta = {
+        "finish_reason": {"type": "stop", "matched": ids[-1]}, "prompt_tokens": 300, "weight_version": "default",
+        "num_retractions": 0, "input_token_logprobs": [], "output_token_logprobs": sampled, "reasoning_tokens": 0,
+        "output_token_logprobs_length": len(ids), "completion_tokens": len(ids), "cached_tokens": 299,
+        "e2e_latency": 0.001, "response_sent_to_client_ts": 1750000000.123456,
+    }  # fmt: skip
+    told: dict[str, Any] = {
+        "/model_info": {"model_path": folder, "tokenizer_path": folder, "served_model_name": MODEL},
+        "/server_info": {"version": "0.5.23", "enable_lora": True},
+        "/v1/models": {"data": [{"id": MODEL, "max_model_len": 8192}]},
+        "/v1/chat/completions": {"id": "1", "object": "chat.completion", "created": 1, "model": MODEL,
+                                 "choices": [choice], "usage": usage},
+    }  # fmt: skip
+
+    async def answer(request: web.Request) -> web.Response:
+        if request.path == "/generate":
+            asked = await request.json()
+            text = tokenizer.decode(ids)
+            return web.json_response({"text": text, "output_ids": ids, "meta_info": {"id": asked["rid"], **meta}})
+        if request.path == "/tokenize":
+            tokens = [tokenizer.encode_template(text) for text in (await request.json())["prompt"]]
+            return web.json_response({"tokens": tokens})
+        if request.path in told:
+            await request.read()
+            return web.json_response(told[request.path])
+        raise web.HTTPNotFound
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer)
+    listening = socket.create_server(("127.0.0.1", 0))
+    print(f"http://127.0.0.1:{listening.getsockname()[1]}", flush=True)
+    web.run_app(app, sock=listening, print=None, access_log=None)
+
+
+@contextlib.contextmanager
+def canned_server() -> Iterator[str]:
+    """Its URL."""
+    process = subprocess.Popen([sys.executable, __file__, "--serve-canned"], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        yield process.stdout.readline().strip()
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@contextlib.contextmanager
+def real_server() -> Iterator[tuple[str, Path]]:
+    """Its URL and its log."""
+    from lmgraph.engines.sglang.launch import ServerPlan, start_server, stop_server
+
+    server = start_server(ServerPlan(MODEL, "cpu"), lambda stage: None, timeout_seconds=900)
+    try:
+        yield server.url, Path(server.log)
+    finally:
+        stop_server(server)
+
+
 def one_side(side: str, url: str, count: int, concurrency: int) -> dict[str, float]:
     texts = inputs(count)
     if side == "DSPy":
@@ -166,11 +249,14 @@ def one_side(side: str, url: str, count: int, concurrency: int) -> dict[str, flo
 # -- measuring -------------------------------------------------------------------------------------------------------
 
 
-def turn(side: str, url: str, log: Path, count: int, concurrency: int) -> dict[str, float]:
-    request = urllib.request.Request(f"{url}/flush_cache", method="POST")
-    urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=60).close()
-    time.sleep(2)
-    start = log.stat().st_size
+def turn(side: str, url: str, log: Path | None, count: int, concurrency: int) -> dict[str, float]:
+    """``log`` is None where a canned server answers: it has no cache."""
+    start = 0
+    if log is not None:
+        request = urllib.request.Request(f"{url}/flush_cache", method="POST")
+        urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=60).close()
+        time.sleep(2)
+        start = log.stat().st_size
     python = str(PEERS) if side == "DSPy" else sys.executable
     command = [
         python,
@@ -189,17 +275,22 @@ def turn(side: str, url: str, log: Path, count: int, concurrency: int) -> dict[s
     lines = [line for line in told.stdout.splitlines() if line.startswith("{")]
     if told.returncode or not lines:
         raise SystemExit(f"{side} ended with {told.returncode}:\n{told.stdout[-2000:]}\n{told.stderr[-2000:]}")
+    found: dict[str, float] = json.loads(lines[-1])
+    found["cpu_us_a_call"] = 1e6 * found["cpu"] / found["calls"]
+    if log is None:
+        return found
     time.sleep(1)
     with log.open(encoding="utf-8", errors="replace") as file:
         file.seek(start)
         said = file.read()
     computed = sum(map(int, re.findall(r"#new-token: (\d+)", said)))
     cached = sum(map(int, re.findall(r"#cached-token: (\d+)", said)))
-    found: dict[str, float] = json.loads(lines[-1])
     return {**found, "prompt": computed + cached, "cached": cached}
 
 
-def measure(sides: list[str], url: str, log: Path, count: int, concurrency: int, repeats: int) -> dict[str, Any]:
+def measure(
+    sides: list[str], url: str, log: Path | None, count: int, concurrency: int, repeats: int
+) -> dict[str, Any]:
     turn(sides[0], url, log, min(count, 8), concurrency)  # what a server does on its first calls alone
     turns: dict[str, list[dict[str, float]]] = {side: [] for side in sides}
     for _ in range(repeats):
@@ -218,14 +309,15 @@ def measure(sides: list[str], url: str, log: Path, count: int, concurrency: int,
 
 def table(found: dict[str, Any]) -> str:
     lines = [
-        "| side | wall s | client CPU s | calls | failed runs | prompt tokens | of them cached | sampled tokens |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| side | wall s | client CPU s | us a call | calls | failed runs | prompt tokens | cached | sampled tokens |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for side, one in found.items():
-        share = one["cached"] / max(one["prompt"], 1)
+        prompt, cached = one.get("prompt"), one.get("cached", 0)
         lines.append(
-            f"| {side} | {one['wall']:.1f} | {one['cpu']:.2f} | {one['calls']:.0f} | {one['failed']:.0f} |"
-            f" {one['prompt']:.0f} | {share:.0%} | {one['sampled']:.0f} |"
+            f"| {side} | {one['wall']:.1f} | {one['cpu']:.2f} | {one['cpu_us_a_call']:.0f} | {one['calls']:.0f} |"
+            f" {one['failed']:.0f} | {f'{prompt:.0f} | {cached / max(prompt, 1):.0%}' if prompt is not None else '- | -'} |"
+            f" {one['sampled']:.0f} |"
         )
     return "\n".join(lines)
 
@@ -235,34 +327,39 @@ def main() -> None:
     parser.add_argument("--inputs", type=int, default=200)
     parser.add_argument("--concurrency", type=int, default=32)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--json", type=Path, default=RESULTS / "serving.json")
+    parser.add_argument("--canned", action="store_true", help="no model: a server that answers at once")
+    parser.add_argument("--json", type=Path, help="default: serving.json or serving-canned.json in bench/results")
+    parser.add_argument("--serve-canned", action="store_true", help="be that server")
     parser.add_argument("--side", choices=SIDES, help="measure this side once, in this process")
     parser.add_argument("--url", help="with --side: the server")
     args = parser.parse_args()
+    if args.serve_canned:
+        serve_canned()
+        return
     if args.side:
         print(json.dumps(one_side(args.side, args.url, args.inputs, args.concurrency)))
         return
-    from lmgraph.engines.sglang.launch import ServerPlan, start_server, stop_server
-
     sides = [side for side in SIDES if side != "DSPy" or PEERS.is_file()]
     if len(sides) < len(SIDES):
         print(f"DSPy is left out: there is no {PEERS.relative_to(ROOT)}.", file=sys.stderr)
-    server = start_server(ServerPlan(MODEL, "cpu"), lambda stage: None, timeout_seconds=900)
-    try:
-        found = measure(sides, server.url, Path(server.log), args.inputs, args.concurrency, args.repeats)
-    finally:
-        stop_server(server)
+    if args.canned:
+        with canned_server() as url:
+            found = measure(sides, url, None, args.inputs, args.concurrency, args.repeats)
+    else:
+        with real_server() as (url, log):
+            found = measure(sides, url, log, args.inputs, args.concurrency, args.repeats)
     print(table(found))
     if "DSPy" in found:
         share = found["lmgraph"]["cpu"] / found["DSPy"]["cpu"]
         print(f"\nClient CPU: {share:.2f} of DSPy's; the goal is {CPU_SHARE:g} at most.")
     machine = {"python": platform.python_version(), "system": platform.system(), "cores": os.cpu_count()}
-    args.json.parent.mkdir(parents=True, exist_ok=True)
+    path = args.json or RESULTS / ("serving-canned.json" if args.canned else "serving.json")
+    path.parent.mkdir(parents=True, exist_ok=True)
     record = {
         "inputs": args.inputs, "concurrency": args.concurrency, "repeats": args.repeats, "machine": machine,
         "sides": found,
     }  # fmt: skip
-    args.json.write_text(json.dumps(record, indent=2) + "\n")
+    path.write_text(json.dumps(record, indent=2) + "\n")
 
 
 if __name__ == "__main__":

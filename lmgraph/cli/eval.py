@@ -163,7 +163,9 @@ def _is_low(row: RowResult, evaluation: Evaluation) -> bool:
 
 
 def _row(row: RowResult) -> str:
+    from lmgraph.runtime.trace import short_id
+
     problem = row.failure or next(iter(row.failed_metrics.values()), None)
     result: Any = problem if problem is not None else json.dumps(row.outputs, ensure_ascii=False)
     text = result if len(result) <= 100 else result[:99] + "…"
-    return f"{row.example}  {row.score:.3f}  {text}  (run {row.run_id[:8]})"
+    return f"{row.example}  {row.score:.3f}  {text}  (run {short_id(row.run_id)})"

@@ -134,6 +134,8 @@ async def _one(
 
 
 def _show(trace: Trace, store: Path | None, *, outputs: bool) -> None:
+    from lmgraph.runtime.trace import short_id
+
     failure = trace.failure
     if failure is None:
         for name, value in (trace.outputs or {}).items() if outputs else ():
@@ -149,7 +151,8 @@ def _show(trace: Trace, store: Path | None, *, outputs: bool) -> None:
         if failure.kind == "assert" and check.call_key == failure.call_key:
             message += "".join(f"\n  {text} = {json.dumps(value, ensure_ascii=False)}" for text, value in check.values)
     where = f" --trace {store}" if store not in (None, common.DEFAULT_TRACE) else ""
-    show_error(message, None if store is None else f"`lmgraph trace show {trace.run_id[:8]}{where}` shows every call")
+    way = f"`lmgraph trace show {short_id(trace.run_id)}{where}` shows every call"
+    show_error(message, None if store is None else way)
 
 
 def _data(trace: Trace, store: Path | None) -> dict[str, Any]:

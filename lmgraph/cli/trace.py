@@ -34,6 +34,8 @@ def list_command(
     as_json: common.JsonFlag = False,
 ) -> None:
     """List the newest runs."""
+    from lmgraph.runtime.trace import short_id
+
     equal = {name: value for name, value in (("phase", phase), ("study", study)) if value is not None}
     store = open_store(trace)
     try:
@@ -52,7 +54,7 @@ def list_command(
             result = "damaged on disk"
         rows.append(
             (
-                run["run_id"][:8],
+                short_id(run["run_id"]),
                 datetime.fromtimestamp(run["started"]).strftime("%m-%d %H:%M:%S"),
                 run["flow"],
                 run["phase"],
@@ -74,7 +76,7 @@ def list_command(
 
 @app.command("show")
 def show_command(
-    run: Annotated[str, typer.Argument(help="The run's id, or how it begins.", metavar="RUN")],
+    run: Annotated[str, typer.Argument(help="The run's id, or how it begins or ends.", metavar="RUN")],
     tokens: Annotated[
         bool, typer.Option("--tokens", help="Every sampled token with its id and log-probability.")
     ] = False,

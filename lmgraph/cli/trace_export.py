@@ -30,7 +30,8 @@ class Format(StrEnum):
 
 def export_command(
     runs: Annotated[
-        list[str] | None, typer.Argument(help="Runs by their ids, or how these begin; else all.", metavar="[RUN]...")
+        list[str] | None,
+        typer.Argument(help="Runs by their ids, or how these begin or end; else all.", metavar="[RUN]..."),
     ] = None,
     form: Annotated[
         Format,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # these would be imported by `lmgraph trace --help`
 SHOWN = 160
 """Characters of a value in a comparison."""
 
-RunArgument = Annotated[str, typer.Argument(help="The run's id, or how it begins.", metavar="RUN")]
+RunArgument = Annotated[str, typer.Argument(help="The run's id, or how it begins or ends.", metavar="RUN")]
 
 
 def diff_command(
@@ -67,6 +67,8 @@ def replay_command(
     as_json: common.JsonFlag = False,
 ) -> None:
     """Make a run again from its record. Of a changed program only what has changed, and what it reaches, runs."""
+    from lmgraph.runtime.trace import short_id
+
     path = common.find_program(program)
     loaded = common.load_program(path)
     store = open_store(trace)
@@ -95,7 +97,7 @@ def replay_command(
         common.print_text(f"failed at {replayed.failure.call_key}: {replayed.failure.message}")
     made = f"{common.count(len(data['made']), 'call')} made, {data['reused']} from the record"
     said = "the same result" if data["same"] else "another result than the recorded one"
-    common.print_text(f"{said}; {made}" + (f" (run {replayed.run_id[:8]})" if keep else ""))
+    common.print_text(f"{said}; {made}" + (f" (run {short_id(replayed.run_id)})" if keep else ""))
 
 
 def _replay_data(recorded: Trace, replayed: Trace, kept: Path | None) -> dict[str, Any]:
@@ -126,9 +128,11 @@ def _diff_data(one: Trace, other: Trace, comparison: Comparison) -> dict[str, An
 
 
 def _diff_text(difference: Difference, one: Trace, other: Trace) -> str:
+    from lmgraph.runtime.trace import short_id
+
     where = f"{difference.what} {difference.call_key}".rstrip()
     if difference.only is not None:
-        return f"{where}  only in {(one, other)[difference.only].run_id[:8]}"
+        return f"{where}  only in {short_id((one, other)[difference.only].run_id)}"
     lines = [where]
     for name, pair in (difference.values or {}).items():
         if name in ("prompt_ids", "completion_ids"):
@@ -137,7 +141,9 @@ def _diff_text(difference: Difference, one: Trace, other: Trace) -> str:
             continue
         for run, value in zip((one, other), pair, strict=True):
             text = json.dumps(_data(value), ensure_ascii=False)
-            lines.append(f"  {name:<14} {run.run_id[:8]}  {text if len(text) <= SHOWN else text[: SHOWN - 1] + '…'}")
+            lines.append(
+                f"  {name:<14} {short_id(run.run_id)}  {text if len(text) <= SHOWN else text[: SHOWN - 1] + '…'}"
+            )
     return "\n".join(lines)
 
 

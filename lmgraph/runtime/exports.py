@@ -11,7 +11,7 @@ from dataclasses import asdict
 from typing import Any
 
 from lmgraph.graph.labels_found import IN, OUT
-from lmgraph.runtime.trace import Call, CheckRecord, Failure, Step, Trace
+from lmgraph.runtime.trace import Call, CheckRecord, Failure, Step, Trace, short_id
 
 MASK = "[private]"
 """Stands for a value that is private, or may be."""
@@ -132,7 +132,7 @@ def _check(check: CheckRecord, *, masked: bool) -> dict[str, Any]:
 
 
 def _events(number: int, run: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    name = f"{run['flow']} {run['identity']['example']}".rstrip() + f" ({run['run_id'][:8]})"
+    name = f"{run['flow']} {run['identity']['example']}".rstrip() + f" ({short_id(run['run_id'])})"
     yield {"ph": "M", "name": "process_name", "pid": number, "args": {"name": name}}
     told = {key: run[key] for key in ("run_id", "program", "inputs", "outputs", "failure", "reward")}
     yield _slice(number, 0, run["flow"], "run", run["started"], run["seconds"], told)

@@ -127,7 +127,13 @@ class Run:
 
 
 def new_run_id() -> str:
-    return os.urandom(16).hex()
+    """A UUID of version 7 (RFC 9562, section 5.7): milliseconds, then 74 random bits.
+
+    Ids in the order of time keep the store fast as it grows: rows of new runs go to the end of every index. With random
+    ones each would change a page of its own.
+    """
+    random = int.from_bytes(os.urandom(10)) & ~(0b11 << 62) & (1 << 76) - 1
+    return f"{time.time_ns() // 1_000_000 << 80 | 0x7 << 76 | random | 0b10 << 62:032x}"
 
 
 def run_key(identity: RunIdentity, run_id: str) -> str:

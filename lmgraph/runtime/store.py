@@ -133,22 +133,28 @@ class TraceStore:
             found = self._db.execute(query, (*equal.values(), limit)).fetchall()
             return [self._listed(row) for row in found]
 
-    def find(self, prefix: str) -> Trace:
-        """The run whose id starts with ``prefix``. Raises: ConfigError if there is none, or more than one."""
-        pattern = prefix.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
+    def find(self, part: str) -> Trace:
+        """The run whose id begins or ends with ``part``. Raises: ConfigError if there is none, or more than one."""
+        text = part.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+        query = "SELECT * FROM runs WHERE run_id LIKE ? ESCAPE '\\' OR run_id LIKE ? ESCAPE '\\' LIMIT 2"
         with self._reading():
-            rows = self._db.execute("SELECT * FROM runs WHERE run_id LIKE ? ESCAPE '\\' LIMIT 2", (pattern,)).fetchall()
+            rows = self._db.execute(query, (f"{text}%", f"%{text}")).fetchall()
             if len(rows) == 1:
                 return self._trace(rows[0])
         count = "no run" if not rows else "more than one run"
-        raise ConfigError(f"{self.path} has {count} whose id starts with `{prefix}`.", hint="see `lmgraph trace list`")
+        raise ConfigError(
+            f"{self.path} has {count} whose id begins or ends with `{part}`.",
+            hint="`lmgraph trace list` shows how ids end, and with --json whole ids",
+        )
 
-    def traces(self, *, limit: int | None = None, **equal: str | int) -> Iterator[Trace]:
-        """Whole runs, oldest first: all that fit ``equal``, or the newest ``limit`` of them. Raises: ConfigError."""
-        newest = f"SELECT rowid FROM runs WHERE {_where(equal)} ORDER BY started DESC, rowid DESC LIMIT ?"
+    def traces(self, *, limit: int | None = None, since: float = 0.0, **equal: str | int) -> Iterator[Trace]:
+        """Whole runs, oldest first: all that fit ``equal`` and began at the Unix time ``since`` or later, or the newest
+        ``limit`` of them. Raises: ConfigError."""
+        fit = f"{_where(equal)} AND started >= ?"
+        newest = f"SELECT rowid FROM runs WHERE {fit} ORDER BY started DESC, rowid DESC LIMIT ?"
         query = f"SELECT * FROM runs WHERE rowid IN ({newest}) ORDER BY started, rowid"
         with self._reading():
-            for row in self._db.execute(query, (*equal.values(), -1 if limit is None else limit)):
+            for row in self._db.execute(query, (*equal.values(), since, -1 if limit is None else limit)):
                 yield self._trace(row)
 
     def at_place(self, place: str) -> Trace | None:

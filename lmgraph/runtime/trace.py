@@ -205,6 +205,11 @@ _INDEX = re.compile(r"\[(\d+)\]")
 
 
 @lru_cache(maxsize=4096)
+def short_id(run_id: str) -> str:
+    """How a run is named to a person: the end of its id, for the beginning is its time. `TraceStore.find` takes it."""
+    return run_id[-8:]
+
+
 def key_order(call_key: str) -> tuple[str | int, ...]:
     """What call keys are sorted by: indices as numbers."""
     parts: list[str | int] = list(_INDEX.split(call_key))

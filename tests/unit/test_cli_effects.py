@@ -80,7 +80,7 @@ def test_a_run_may_act_and_its_steps_are_shown(cli: Cli, tmp_path: Path) -> None
     (false,) = data["false_checks"]
     assert (false["kind"], false["message"], false["values"]) == ("check", "a short word", {"word": "pear"})
     assert (tmp_path / "notes.txt").read_text() == "PEAR\n"
-    shown = cli("trace", "show", data["run_id"][:8])
+    shown = cli("trace", "show", data["run_id"][-8:])
     assert shown.code == 0, shown.err
     for words in (
         "python   2 calls",
@@ -91,7 +91,7 @@ def test_a_run_may_act_and_its_steps_are_shown(cli: Cli, tmp_path: Path) -> None
         "assert      true: no saws",
     ):
         assert words in shown.out
-    told = json.loads(cli("trace", "show", data["run_id"][:8], "--json").out)
+    told = json.loads(cli("trace", "show", data["run_id"][-8:], "--json").out)
     assert [step["name"] for step in told["steps"]] == ["upper", "note"] or len(told["steps"]) == 2
     assert [check["passed"] for check in told["checks"]] == [True]
     assert told["judged"] == []

@@ -239,9 +239,9 @@ def test_trace_lists_and_shows(cli: Cli) -> None:
     assert [run["phase"] for run in runs] == ["run", "eval", "eval", "eval"]
     assert len(json.loads(cli("trace", "list", "--phase", "eval", "--limit", 2, "--json").out)) == 2
     listed = cli("trace", "list")
-    assert runs[0]["run_id"][:8] in listed.out
+    assert runs[0]["run_id"][-8:] in listed.out
     assert '{"kind": "fruit"}' in listed.out
-    shown = cli("trace", "show", runs[0]["run_id"][:10], "--tokens", "--prompts")
+    shown = cli("trace", "show", runs[0]["run_id"][-10:], "--tokens", "--prompts")
     assert shown.code == 0
     for words in ("Sort/out", '"fruit"', "log-probability", "257", "prompt ids", "scripted:smollm2-135m"):
         assert words in shown.out

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import sqlite3
 import struct
+import uuid
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,8 @@ import pytest
 
 from lmgraph.errors import ConfigError
 from lmgraph.runtime import Call, CheckRecord, Failure, RunIdentity, Step, Trace, TraceStore
+from lmgraph.runtime.run import new_run_id
+from lmgraph.runtime.trace import short_id
 
 
 def call(index: int, *, failure: Failure | None = None) -> Call:
@@ -138,15 +141,26 @@ def test_the_reward_is_added_later(tmp_path: Path) -> None:
     store.close()
 
 
-def test_a_prefix_must_name_one_run(tmp_path: Path) -> None:
+def test_the_beginning_or_end_of_an_id_must_name_one_run(tmp_path: Path) -> None:
     store = TraceStore(tmp_path / "t.db")
-    store.add(trace("abc1"))
-    store.add(trace("abc2"))
-    assert store.find("abc2").run_id == "abc2"
-    for prefix, words in (("abc", "more than one"), ("x", "no run"), ("%", "no run"), ("a_c1", "no run")):
+    for name in ("abc1", "abc2", "zz91"):
+        store.add(trace(name))
+    assert [store.find(part).run_id for part in ("abc2", "c2", "z", "91")] == ["abc2", "abc2", "zz91", "zz91"]
+    for part, words in (("abc", "more than one"), ("1", "more than one"), ("b", "no run"), ("%", "no run"),
+                        ("a_c1", "no run")):  # fmt: skip
         with pytest.raises(ConfigError, match=words):
-            store.find(prefix)
+            store.find(part)
     store.close()
+
+
+def test_ids_of_runs_are_uuids_that_begin_with_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    for nanoseconds, beginning in ((0, "0" * 12), (1_700_000_000_123_999_999, "018bcfe5687b")):
+        monkeypatch.setattr("lmgraph.runtime.run.time.time_ns", lambda now=nanoseconds: now)
+        made = [uuid.UUID(new_run_id()) for _ in range(300)]
+        assert {(one.version, one.variant, one.hex[:12]) for one in made} == {(7, uuid.RFC_4122, beginning)}
+        random = [one.int & 0x0FFF_3FFF_FFFF_FFFF_FFFF for one in made]
+        assert [bit for bit in range(76) if not any(one >> bit & 1 for one in random)] == [62, 63]
+        assert len({short_id(one.hex) for one in made}) == 300
 
 
 def test_two_writers_share_a_file(tmp_path: Path) -> None:
