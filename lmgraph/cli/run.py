@@ -17,6 +17,7 @@ from lmgraph.cli import common
 from lmgraph.cli.flags import FREE_FLAGS, read_inputs, split_arguments
 from lmgraph.cli.interrupt import run_async
 from lmgraph.cli.learned import ParamsOption
+from lmgraph.cli.progress import Progress
 from lmgraph.errors import ConfigError
 
 if TYPE_CHECKING:  # these would be imported by `lmgraph run --help`
@@ -26,6 +27,8 @@ if TYPE_CHECKING:  # these would be imported by `lmgraph run --help`
 
 AT_ONCE = 64
 """Runs under way at once where there are many lines."""
+TEXT_SHOWN = 48
+"""Characters of what a call is writing."""
 
 app = typer.Typer(add_completion=False)
 
@@ -130,7 +133,38 @@ async def _one(
     runtime: Runtime, program: Program, row: Mapping[str, Any], flow: str, options: RunOptions
 ) -> AsyncGenerator[Trace, None]:
     """As `Runtime.map` of one input, whose seeds are no position's, and which is refused where it does not fit."""
-    yield await runtime.run(program, row, flow=flow, options=options)
+    from lmgraph.runtime.events import NodeFinished, NodeStarted, RunFinished, TextSampled
+
+    texts: dict[str, str] = {}
+    """Of the calls that are under way, by call key."""
+    with Progress(f"running {flow}") as progress:
+        async with aclosing(runtime.stream(program, row, flow=flow, options=options)) as events:
+            async for event in events:
+                match event:
+                    case NodeStarted():
+                        texts[event.call_key] = ""
+                    case TextSampled():
+                        texts[event.call_key] = texts.get(event.call_key, "") + event.text
+                    case NodeFinished():
+                        texts = {key: text for key, text in texts.items() if not _is_of(key, event.call_key)}
+                    case RunFinished():
+                        trace = event.trace
+                if texts:
+                    progress.status(_under_way(texts), None)
+    yield trace
+
+
+def _is_of(key: str, call_key: str) -> bool:
+    """A call, or one of its retries."""
+    return key == call_key or key.startswith(f"{call_key}/retry[")
+
+
+def _under_way(texts: Mapping[str, str]) -> str:
+    """The latest call, how what it has written ends, and how many go on beside it."""
+    key, text = list(texts.items())[-1]
+    end = " ".join(text[-4 * TEXT_SHOWN :].split())[-TEXT_SHOWN:]
+    beside = f" (and {len(texts) - 1} more)" if len(texts) > 1 else ""
+    return f"{key}{beside}" + (f": {end}" if end else "")
 
 
 def _show(trace: Trace, store: Path | None, *, outputs: bool) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from lmgraph.cli.common import BindingFlags, Settings, bind
 from lmgraph.cli.flags import read_inputs, split_arguments
+from lmgraph.cli.progress import Progress
 from lmgraph.errors import ConfigError
 from lmgraph.graph.types import BOOL, INT, STR, Field, ListType, OptionalType, RecordType
 from lmgraph.runtime import Binding
@@ -125,6 +126,17 @@ def test_inputs_as_flags_json_and_stdin(cli: Cli) -> None:
         cli("run", "sort.lmg", "-", stdin='\ufeff{\n  "word": "plum"\n}\n'),
     ):
         assert (done.code, done.out) == (0, "kind: fruit\n"), done.err
+
+
+def test_what_a_call_writes_is_shown_while_it_writes(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[str] = []
+    monkeypatch.setattr(Progress, "status", lambda self, message, share: shown.append(message))
+    answer = cli("run", "--word", "plum", "sort.lmg", "--json")
+    called = json.loads(cli("trace", "show", json.loads(answer.out)["run_id"], "--json").out)["calls"][0]
+    key, text = called["call_key"], called["text"]
+    assert len(text) > 4  # this engine tells four characters at a time
+    assert shown[:2] == [key, f"{key}: {text[:4]}"]
+    assert shown[-1] == f"{key}: {text}"
 
 
 def test_json_lines_give_a_result_a_line_in_order(cli: Cli) -> None:

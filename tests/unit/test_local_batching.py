@@ -243,3 +243,48 @@ async def test_random_traffic_computes_what_transformers_computes(model_folder: 
         logprobs = torch.log_softmax(logits, dim=-1)
         expected = [float(logprobs[index, token]) for index, token in enumerate(answer.token_ids)]
         assert answer.logprobs == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("lean", [True, False])
+async def test_of_those_that_wait_the_lowest_rank_goes_first(model_folder: Path, lean: bool) -> None:
+    engine = open_local_engine(str(model_folder), dtype="float32", lean=lean, max_batch=1)
+    ranks = [(1, 0), (0, -1), (1, -3), (0, -1), (0, 0), (2, -9), (0, -4)]
+    done: list[int] = []
+
+    async def ask(place: int) -> Generation:
+        request = GenerateRequest([5, 6], SamplingParams(4, 1.0, seed=place, stop_token_ids=()), rank=ranks[place])
+        answer = await engine.generate(request)
+        done.append(place)
+        return answer
+
+    everyone_is_there = threading.Event()
+    held = engine._worker.call(everyone_is_there.wait)
+    tasks = [asyncio.create_task(ask(place)) for place in range(len(ranks))]
+    await asyncio.sleep(0)
+    everyone_is_there.set()
+    answers = await asyncio.gather(*tasks)
+    await asyncio.wrap_future(held)
+    assert done == [6, 1, 3, 4, 2, 0, 5], "of one rank the first that came"
+    again = [await ask(place) for place in range(len(ranks))]
+    assert [answer.token_ids for answer in answers] == [answer.token_ids for answer in again]
+    await engine.aclose()
+
+
+async def test_a_request_that_needs_much_room_goes_before_small_ones_of_a_later_rank(model_folder: Path) -> None:
+    engine = open_local_engine(str(model_folder), dtype="float32", max_batch=4, max_batch_tokens=150)
+    done: list[str] = []
+
+    async def ask(name: str, prompt: list[int], tokens: int, rank: tuple[int, int]) -> None:
+        await engine.generate(GenerateRequest(prompt, SamplingParams(tokens, stop_token_ids=()), rank=rank))
+        done.append(name)
+
+    everyone_is_there = threading.Event()
+    held = engine._worker.call(everyone_is_there.wait)
+    running = [asyncio.create_task(ask("first", [place], 20, (0, 0))) for place in (3, 4)]
+    small = [asyncio.create_task(ask("small", [place], 10, (2, 0))) for place in range(5, 25)]
+    large = asyncio.create_task(ask("large", [5] * 100, 100, (1, 0)))
+    await asyncio.sleep(0)
+    everyone_is_there.set()
+    await asyncio.gather(asyncio.wrap_future(held), *running, large, *small)
+    await engine.aclose()
+    assert done == ["first"] * 2 + ["large"] + ["small"] * 20

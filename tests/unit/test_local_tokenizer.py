@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +15,7 @@ from support.tiny_model import SPECIAL_TOKENS, make_tiny_tokenizer
 pytest.importorskip("transformers")
 
 from lmgraph.engines.local.tokenizer import LocalTokenizer
+from lmgraph.engines.text_pieces import TextPieces
 
 
 @pytest.fixture(scope="module")
@@ -78,3 +81,59 @@ def test_fingerprint_follows_template_and_vocabulary(tokenizer: LocalTokenizer, 
 def test_a_folder_without_a_tokenizer_is_named(tmp_path: Path) -> None:
     with pytest.raises(EngineUnavailable, match="tokenizer"):
         LocalTokenizer(tmp_path)
+
+
+def make_word_tokenizer(folder: Path) -> None:
+    """As SentencePiece makes them: `▁` is a blank, the first of which is left out, and `<0xE2>` is a byte."""
+    import tokenizers
+    from tokenizers import decoders, models
+    from transformers import PreTrainedTokenizerFast
+
+    pieces = ["<unk>", "<s>", "</s>", "<mark>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁", "▁a", "a", "é", "▁▁"]
+    made: Any = tokenizers.Tokenizer(
+        models.BPE({piece: place for place, piece in enumerate(pieces)}, [], unk_token="<unk>", byte_fallback=True)
+    )
+    made.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    fast: Any = PreTrainedTokenizerFast(
+        tokenizer_object=made, bos_token="<s>", eos_token="</s>", unk_token="<unk>", extra_special_tokens=["<mark>"]
+    )
+    fast.save_pretrained(folder)
+
+
+TEXT = "naïve 日本語 👩‍🚀 a  a\n"
+
+
+@pytest.mark.parametrize("make", [make_tiny_tokenizer, make_word_tokenizer], ids=["bytes", "words"])
+@pytest.mark.parametrize("seed", range(20))
+def test_text_told_in_pieces_is_the_text_of_the_whole(make: Any, seed: int, tmp_path: Path) -> None:
+    make(tmp_path)
+    tokenizer = LocalTokenizer(tmp_path)
+    numbers = random.Random(seed)
+    known = tokenizer.encode(TEXT)
+    ids: list[int] = []
+    for _ in range(40):  # whole text, text that breaks off, special tokens, and anything at all
+        start = numbers.randrange(len(known))
+        ids += known[start : start + numbers.randrange(12)]
+        ids += [numbers.randrange(tokenizer.vocabulary_size) for _ in range(numbers.choice((0, 0, 1, 5)))]
+        ids += [2] * numbers.choice((0, 0, 1, 3))
+    whole = tokenizer.decode(ids)
+    pieces = TextPieces(tokenizer, tokenizer.open_ids)
+    told, end = "", 0
+    while end < len(ids):
+        start, end = end, end + numbers.randrange(4)
+        piece = pieces.add(ids[start:end])
+        told += piece
+        assert whole.startswith(told)
+        assert not piece.endswith("\ufffd")
+    assert told + pieces.rest() == whole
+
+
+@pytest.mark.parametrize("make", [make_tiny_tokenizer, make_word_tokenizer], ids=["bytes", "words"])
+def test_each_whole_character_is_told_soon(make: Any, tmp_path: Path) -> None:
+    make(tmp_path)
+    tokenizer = LocalTokenizer(tmp_path)
+    pieces = TextPieces(tokenizer, tokenizer.open_ids)
+    ids = tokenizer.encode("a日a本a")
+    assert "".join(pieces.add([token]) for token in ids) == "a日a本a"

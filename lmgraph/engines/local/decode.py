@@ -29,7 +29,6 @@ class Row:
     cached_tokens: int
     started: float
     prefilled: float
-    token_ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     allowed: list[bytes] = field(default_factory=list)
     """Where a constrained row is sampled: the set each token was chosen from, which training needs."""
@@ -96,7 +95,7 @@ class RunningBatch:
         self._leave()
         if not self._rows:
             return
-        logits_NV = self._memory.step([row.token_ids[-1] for row in self._rows])
+        logits_NV = self._memory.step([row.job.token_ids[-1] for row in self._rows])
         self._choose(self._rows, logits_NV)
         self._leave()
 
@@ -121,7 +120,7 @@ class RunningBatch:
             if logprob != logprob:  # NaN is the only number that differs from itself
                 row.job.fail(EngineError("the model's output is not a number; its weights may be damaged."))
                 continue
-            row.token_ids.append(token)
+            row.job.token_ids.append(token)
             row.logprobs.append(logprob)
             if row.constraint is not None:
                 try:
@@ -129,6 +128,8 @@ class RunningBatch:
                     _end_if_it_must(row, row.constraint)
                 except EngineError as error:
                     row.job.fail(error)
+            if row.job.on_token is not None:
+                row.job.on_token()
 
     def _mask(self, rows: Sequence[Row], logits_BV: torch.Tensor) -> None:
         places = [place for place, row in enumerate(rows) if row.constraint is not None and not row.job.ended]
@@ -158,7 +159,7 @@ class RunningBatch:
             if reason is not None and not row.job.ended:
                 row.job.succeed(
                     Generation(
-                        token_ids=row.token_ids,
+                        token_ids=row.job.token_ids,
                         logprobs=row.logprobs,
                         allowed=row.allowed or None,
                         finish_reason=reason,
@@ -183,13 +184,13 @@ def _end_if_it_must(row: Row, constraint: ConstrainedRow) -> None:
         row.complete = True
         return
     token, only = end
-    row.token_ids.append(token)
+    row.job.token_ids.append(token)
     row.logprobs.append(0.0)
     if row.job.sampling.temperature > 0:
         row.allowed.append(only)
 
 
 def _finish_reason(row: Row) -> FinishReason | None:
-    if row.complete or (row.token_ids and row.token_ids[-1] in row.job.stop_ids):
+    if row.complete or (row.job.token_ids and row.job.token_ids[-1] in row.job.stop_ids):
         return "stop"
-    return "length" if len(row.token_ids) >= row.job.sampling.max_tokens else None
+    return "length" if len(row.job.token_ids) >= row.job.sampling.max_tokens else None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,13 +20,15 @@ from lmgraph.engines.local.jobs import Job, Rows
 from lmgraph.engines.local.lean import take_lean
 from lmgraph.engines.local.lean_rows import LeanRows
 from lmgraph.engines.local.module_rows import ModuleRows
+from lmgraph.engines.local.reader import Reader
 from lmgraph.engines.local.tokenizer import LocalTokenizer
 from lmgraph.engines.local.weights import Precision, Weights, load_weights
 from lmgraph.engines.local.whole_rows import WholeRows, why_not_kept
 from lmgraph.engines.local.worker import Worker
 from lmgraph.engines.request_checks import check_request
+from lmgraph.engines.text_pieces import TextPieces
 from lmgraph.errors import ConfigError
-from lmgraph.runtime.engine import GenerateRequest, Generation
+from lmgraph.runtime.engine import GenerateRequest, Generation, TextSink
 
 SECONDS_TO_CLOSE_AT_EXIT = 5.0
 logger = logging.getLogger(__name__)
@@ -67,7 +70,8 @@ class LocalOptions:
 
 
 class LocalEngine:
-    """A TrainableEngine on torch and transformers. Safe to share between tasks, and between event loops in turn."""
+    """A TrainableEngine and StreamingEngine on torch and transformers. Safe to share between tasks, and between event
+    loops in turn."""
 
     def __init__(self, model_id: str, folder: Path, options: LocalOptions | None = None) -> None:
         """Load the model of ``folder``; blocks for seconds. Raises: EngineUnavailable, ConfigError."""
@@ -148,6 +152,13 @@ class LocalEngine:
         # Cancelling this task cancels the job's future, and the worker drops the row at its next token.
         return await asyncio.wrap_future(job.future)
 
+    async def stream(self, request: GenerateRequest, tell: TextSink) -> Generation:
+        """As ``generate``. While ``tell`` is busy the model goes on; what it writes meanwhile is told in one piece."""
+        reader = Reader()
+        job = self._accept(request, reader.wake)
+        self._worker.submit(job)
+        return await reader.read(job, TextPieces(self._tokenizer, self._tokenizer.open_ids), tell)
+
     async def load_adapter(self, name: str, folder: Path) -> None:
         await asyncio.wrap_future(self._worker.call(lambda: self._adapters.load(name, folder)))
 
@@ -184,10 +195,10 @@ class LocalEngine:
             max_tokens=options.max_batch_tokens,
         )
 
-    def _accept(self, request: GenerateRequest) -> Job:
+    def _accept(self, request: GenerateRequest, on_token: Callable[[], None] | None = None) -> Job:
         """Raises: EngineRejected, ContextOverflow."""
         check_request(request, self._weights.vocabulary_size, self._context_length, self._model_id)
         sampling = request.sampling
         stop_ids = self._stop_token_ids if sampling.stop_token_ids is None else sampling.stop_token_ids
         adapter = None if request.adapter is None else self._adapters.get(request.adapter)
-        return Job(tuple(request.prompt_ids), sampling, stop_ids, adapter)
+        return Job(tuple(request.prompt_ids), sampling, stop_ids, adapter, request.rank, on_token)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -27,6 +27,12 @@ class Job:
     sampling: SamplingParams
     stop_ids: tuple[int, ...]
     adapter: Adapter | None
+    rank: tuple[int, int] = (0, 0)
+    """`GenerateRequest.rank`."""
+    on_token: Callable[[], None] | None = None
+    """Called on the worker's thread where ``token_ids`` have grown."""
+    token_ids: list[int] = field(default_factory=list)
+    """What was sampled so far. Other threads may read it at any time."""
     future: Future[Generation] = field(default_factory=Future)
     submitted_at: float = field(default_factory=time.monotonic)
 

@@ -43,6 +43,8 @@ class LocalTokenizer:
         self._added: dict[str, int] = {token["content"]: token["id"] for token in parsed["added_tokens"]}
         self._special = {token["content"] for token in parsed["added_tokens"] if token["special"]}
         self._data = _without_added_tokens(parsed)
+        self.open_ids = self._open_ids()
+        """Tokens after which the text so far is not certain yet."""
         self.vocabulary_size: int = template.get_vocab_size(with_added_tokens=True)
         chat_template: object = chat.chat_template
         identity = f"{self.definition}\0{chat_template}"
@@ -86,6 +88,13 @@ class LocalTokenizer:
         except Exception as error:
             # A template is code of the model: it may raise whatever it likes, most often for an order of roles.
             raise EngineRejected(f"the model's chat template refuses these messages: {error}") from error
+
+    def _open_ids(self) -> frozenset[int]:
+        """Single bytes as SentencePiece has them: a run of them that is no UTF-8 as a whole is U+FFFD throughout.
+        Special tokens are left out of the text, and so end no run."""
+        names = (f"<0x{byte:02X}>" for byte in range(256))
+        single = {token for name in names if (token := self._template.token_to_id(name)) is not None}
+        return frozenset(single | {self._added[name] for name in self._special} if single else ())
 
 
 def _without_added_tokens(definition: dict[str, Any]) -> tokenizers.Tokenizer:

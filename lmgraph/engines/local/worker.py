@@ -1,7 +1,8 @@
 """The thread that owns the model: waiting jobs join the running batch at each step, as far as there is room.
 
-All model work, adapters included, happens on this thread, so nothing in the engine needs a lock but the queue. It
-knows no event loop: jobs carry futures that any loop can await.
+Where there is not room for all, the lowest rank goes first, and of one rank the first that came. All model work,
+adapters included, happens on this thread, so nothing in the engine needs a lock but the queue. It knows no event loop:
+jobs carry futures that any loop can await.
 """
 
 from __future__ import annotations
@@ -9,9 +10,11 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from bisect import insort
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 from functools import partial
+from operator import attrgetter
 from typing import TypeVar
 
 from lmgraph.engines.local.decode import RunningBatch
@@ -31,6 +34,7 @@ class Worker:
         self._max_batch = max_batch
         self._changed = threading.Condition()
         self._jobs: list[Job] = []
+        """By rank, then as they came."""
         self._tasks: list[Callable[[], None]] = []
         self._running: list[Job] = []
         self._closing = False
@@ -42,7 +46,7 @@ class Worker:
         with self._changed:
             if self._closing:
                 raise EngineError("the local engine is closed.")
-            self._jobs.append(job)
+            insort(self._jobs, job, key=attrgetter("rank"))
             self._changed.notify()
 
     def call(self, function: Callable[[], Result]) -> Future[Result]:
