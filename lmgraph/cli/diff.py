@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -45,6 +45,7 @@ def _text(found: Difference, first: str, second: str) -> str:
     lines = [] if found.same_graph else ["the programs differ: other graphs"]
     lines += [f"module {name}: only in {first}" for name in found.only_first]
     lines += [f"module {name}: only in {second}" for name in found.only_second]
+    lines += [f"{name}: {_change(pair)}" for name, pair in found.counts.items()]
     for module in found.modules:
         lines += ["", f"module {module.module}", *_module(module)]
     return "\n".join(lines).strip("\n")
@@ -63,13 +64,17 @@ def _module(module: ModuleDifference) -> list[str]:
     if module.demos_moved:
         lines.append("  demos: the same in another order")
     for name, pair in module.settings.items():
-        lines.append(f"  {name}: " + " -> ".join("the author's" if value is None else str(value) for value in pair))
+        lines.append(f"  {name}: {_change(pair)}")
     if module.adapters is not None:
         lines.append("  adapter: " + " -> ".join(_adapter(ref) for ref in module.adapters))
     if module.fingerprints:
         told = [f"{name} ({LEARNED_FOR[name]})" for name in module.fingerprints]
         lines.append(f"  learned for another {', '.join(told)}")
     return lines
+
+
+def _change(pair: tuple[Any, Any]) -> str:
+    return " -> ".join("the author's" if value is None else str(value) for value in pair)
 
 
 def _quoted(text: str | None) -> str:

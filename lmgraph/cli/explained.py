@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from lmgraph.cli.explained_passes import passes_text, prompts_text
-from lmgraph.cli.plan import figures_text
+from lmgraph.cli.plan import FURTHER_TRY, figures_text
 from lmgraph.compiler.bounds import ProgramBounds
 from lmgraph.graph.expression_text import short_name
 from lmgraph.graph.labels_program import InformationFlow, information_flow
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from lmgraph.source.text import Source, Span
 
 EVERYWHERE = (
-    "  a call that fails on private values may keep later calls from being made",
+    "  a run that fails on private values may make fewer calls than one that completes",
     "  what is released is not looked into: a metric can measure what goes out",
 )
 """Channels of every program that has private values."""
@@ -44,6 +44,8 @@ def _bounds(graph: Graph) -> Iterator[str]:
     for metric in graph.metrics:
         if graph.judges_of(metric.name):
             yield f"  a score of {metric.name}: {figures_text(bounds.metric(metric.name), None)}"
+    if any(module.retries == 0 for module in graph.modules):
+        yield f"  {FURTHER_TRY}"
 
 
 class _Places:
@@ -85,9 +87,11 @@ def _information_flow(graph: Graph, flow: InformationFlow, places: _Places) -> I
     yield "accepted channels"
     yield from EVERYWHERE
     for channel in flow.channels:
-        yield (
-            f"  objective {channel.objective}: private scores choose {', '.join(channel.knobs)} of {channel.module},"
-            f" which the public lm {channel.lm} is shown"
+        knobs = ", ".join(channel.knobs)
+        yield f"  objective {channel.objective}: " + (
+            f"{knobs} of {channel.place} are learned from private rows, and its outputs may be public"
+            if channel.seer is None
+            else f"private scores choose {knobs} of {channel.place}, which the public {channel.seer} is shown"
         )
 
 

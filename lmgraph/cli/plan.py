@@ -62,6 +62,10 @@ def plan(program: Program, task: Task, passes_off: Collection[str] = ()) -> dict
         "data": spec.data,
         "rows": {name: len(rows) for name, rows in task.splits.items()},
         "modules": modules,
+        "counts": [
+            {"count": one.name, "now": program.params.counts.get(one.name, one.most), "at_most": one.most}
+            for one in task.counts(program)
+        ],
         "judges": [
             {"module": name, "lm": graph.module(name).lm if spec.judge is None else spec.judge}
             for metric in spec.metrics
@@ -95,6 +99,8 @@ def _told(figures: dict[str, Any]) -> str:
     return f"{calls} of models, {tokens} written, {path} one after the other"
 
 
+FURTHER_TRY = "an engine that cannot hold a model to a form asks a module without retries once more"
+"""What bounds do not count."""
 _NOUNS = {"calls": "call", "tokens": "token", "calls_in_a_row": "call"}
 
 
@@ -110,6 +116,8 @@ def _lines(result: dict[str, Any]) -> Iterator[str]:
         changes = ", ".join(module["may_change"]) or "nothing"
         private = ", which may see private values" if module["clearance"] == "private" else ""
         yield f"  {module['module']}: {changes} (lm {module['lm']}{private})"
+    for one in result["counts"]:
+        yield f"  {one['count']}: from 1 to {one['at_most']}, now {one['now']}"
     for judge in result["judges"]:
         yield f"judge {judge['module']} (lm {judge['lm']})"
     for python in result["python"]:
@@ -121,4 +129,4 @@ def _lines(result: dict[str, Any]) -> Iterator[str]:
     yield f"a row at most: {_told(result['a_row_at_most'])}"
     if result["judges"]:
         yield f"judging it at most: {_told(result['judging_a_row_at_most'])}"
-    yield "an engine that cannot hold a model to a form asks a module without retries once more"
+    yield FURTHER_TRY

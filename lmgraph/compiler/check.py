@@ -94,7 +94,8 @@ def check_program(
         one.name.text: check_metric(one, declarations, files, reporter, facts) for one in names.every(tree.Metric)
     }
     objectives = [
-        read_objective(one, metrics, declarations, reporter) for one in names.every(tree.Objective, root_only=True)
+        read_objective(one, metrics, declarations, facts, reporter)
+        for one in names.every(tree.Objective, root_only=True)
     ]
     tests = tuple(one for one in closure.root.file.declarations if isinstance(one, tree.Test))
     check_tests(tests, declarations, reporter, facts)

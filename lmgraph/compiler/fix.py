@@ -18,9 +18,6 @@ from lmgraph.source.lint_levels import Levels
 from lmgraph.source.text import Source
 from lmgraph.syntax.comments import Margin
 
-MOST_ROUNDS = 100
-"""Each deletes something, and deleting may leave something else without use: a chain of values takes a round each."""
-
 
 @dataclass(frozen=True, slots=True)
 class Fixed:
@@ -33,7 +30,11 @@ class Fixed:
 
 
 def fix_program(source: Source, *, root: Path | None, levels: Levels | None = None) -> Fixed:
-    """Mends what can be mended in the program's own file. One with a syntax error stays as it is."""
+    """Mends what can be mended in the program's own file. One with a syntax error stays as it is.
+
+    Each round deletes something, or learns what not to delete. Deleting may leave something else without use: a chain
+    of values takes a round each.
+    """
     kept = Kept()
 
     def compiled(one: Source) -> Compilation:
@@ -42,10 +43,7 @@ def fix_program(source: Source, *, root: Path | None, levels: Levels | None = No
     compilation = compiled(source)
     done: list[Diagnostic] = []
     refused: set[Fix] = set()
-    for _ in range(MOST_ROUNDS):
-        found = [one for one in _mendable(source, compilation) if one.fix not in refused]
-        if not found:
-            break
+    while found := [one for one in _mendable(source, compilation) if one.fix not in refused]:
         mended, applied = _mended(source, found)
         after = compiled(mended)
         if _problems(after) > _problems(compilation):

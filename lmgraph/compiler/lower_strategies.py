@@ -79,11 +79,13 @@ def _best_of(
     signatures: Mapping[str, SignatureTypes],
     claim: Claim,
 ) -> list[Node]:
-    """A map over sample numbers that calls the module, a map that scores what came, and the choice."""
+    """A map over sample numbers that calls the module, a map that scores what came, and the choice.
+
+    The choice reads the arguments too: where one failed, every sample did, and that is the first cause.
+    """
     drawn = claim(f"{own}.sample")
-    values: list[Node] = []
-    if spec.select is None and spec.checks:
-        values, arguments = _as_values(spec, arguments, own, claim)
+    values, arguments = _as_values(spec, arguments, own, claim)
+    given = tuple(one.value for one in arguments if not isinstance(one.value, Const))
     call = LmCall(NodeId(claim(f"{drawn}/{spec.name}")), spec.name, arguments, outputs)
     number = Parameter(claim(f"{drawn}/number"), Field("number", INT))
     candidate = OptionalType(outputs)
@@ -103,16 +105,16 @@ def _best_of(
         ListType(candidate),
     )
     if spec.select == "vote":
-        return [samples, ExprNode(NodeId(own), Apply("vote", (Ref(drawn),)), outputs)]
+        return [*values, samples, ExprNode(NodeId(own), Apply("vote", (Ref(drawn), *given)), outputs)]
     scores = _scores(spec, arguments, claim(f"{own}.score"), drawn, candidate, signatures, claim)
-    best = Apply("best", (Ref(drawn), Ref(ValueId(scores.id))))
+    best = Apply("best", (Ref(drawn), Ref(ValueId(scores.id)), *given))
     return [*values, samples, scores, ExprNode(NodeId(own), best, outputs)]
 
 
 def _as_values(
     spec: ModuleSpec, arguments: tuple[Operand, ...], own: ValueId, claim: Claim
 ) -> tuple[list[Node], tuple[Operand, ...]]:
-    """Arguments that are no larger than a value, and the nodes of the others: checks may read each many times."""
+    """Arguments that are no larger than a value, and the nodes of the others: each is read many times."""
     types = {field.name: field.type for field in spec.inputs}
     nodes: list[Node] = []
     small: list[Operand] = []

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import get_args
+from typing import TypeVar, get_args
 
 from lmgraph.compiler.blocks import Settings
+from lmgraph.compiler.counts import read_count
 from lmgraph.compiler.datasets import check_rows_feed
 from lmgraph.compiler.declare import Declarations
+from lmgraph.compiler.facts import Facts
 from lmgraph.compiler.metrics import MetricTypes
 from lmgraph.compiler.reporter import Reporter, listed
 from lmgraph.graph.graph import Knob, ObjectiveSpec
@@ -19,15 +21,18 @@ from lmgraph.syntax import tree
 SETTINGS = ("flow", "data", "metric", "weights", "range", "optimize", "judge")
 KNOBS: tuple[Knob, ...] = get_args(Knob)
 
+_Named = TypeVar("_Named")
+
 
 def read_objective(
     declaration: tree.Objective,
     metrics: Mapping[str, MetricTypes | None],
     declarations: Declarations,
+    facts: Facts,
     reporter: Reporter,
 ) -> ObjectiveSpec | None:
     """The objective's spec, or None after reporting why it has none."""
-    return _Reader(declaration, metrics, declarations, reporter).read()
+    return _Reader(declaration, metrics, declarations, facts, reporter).read()
 
 
 class _Reader:
@@ -36,12 +41,14 @@ class _Reader:
         declaration: tree.Objective,
         metrics: Mapping[str, MetricTypes | None],
         declarations: Declarations,
+        facts: Facts,
         reporter: Reporter,
     ) -> None:
         self._name = declaration.name.text
         self._span = declaration.name.span
         self._metrics = metrics
         self._declarations = declarations
+        self._facts = facts
         self._reporter = reporter
         self._named = 0
         self._settings = Settings(f"objective `{self._name}`", declaration.block.entries, SETTINGS, reporter)
@@ -59,7 +66,7 @@ class _Reader:
         data = self._settings.name("data")
         dataset = self._declarations.names.find(data.name, data.span, tree.Dataset) if data else None
         metrics = self._metric_names()
-        knobs = self._knobs()
+        knobs, counts = self._what_may_change()
         judge = self._judge()
         weights = self._weights(len(metrics), self._named)
         if data is not None and flow is not None and dataset is not None:
@@ -72,7 +79,16 @@ class _Reader:
         named = [self._declarations.names.get(node.name, node.span) for node in metrics]
         names = tuple(one.name.text for one in named if one is not None)
         return ObjectiveSpec(
-            self._name, flow.name.text, dataset.name.text, names, tuple(weights), low, high, tuple(knobs), judge
+            self._name,
+            flow.name.text,
+            dataset.name.text,
+            names,
+            tuple(weights),
+            low,
+            high,
+            tuple(knobs),
+            judge,
+            tuple(counts),
         )
 
     def _judge(self) -> str | None:
@@ -187,29 +203,44 @@ class _Reader:
             help="declare the range of the weighted sum, as in `range: [0, 1]`; a score outside stops the run",
         )
 
-    def _knobs(self) -> list[tuple[str, Knob]]:
+    def _what_may_change(self) -> tuple[list[tuple[str, Knob]], list[str]]:
+        """What is named of modules, and the counts."""
+        knobs: list[tuple[str, Knob]] = []
+        counts: list[str] = []
         value = self._settings.expression("optimize")
         if value is None:
-            return []
+            return knobs, counts
         form = "`optimize` must be a list such as `[M.instruction, M.demos, M.weights]`"
         if not isinstance(value, tree.ListExpression) or not value.items:
             self._reporter.error("E0312", value.span, form, help="leave it out to allow everything")
-            return []
-        found: list[tuple[str, Knob]] = []
+            return knobs, counts
         for node in value.items:
-            if not (isinstance(node, tree.Attribute) and isinstance(node.base, tree.Reference)):
-                self._reporter.error("E0312", node.span, form)
-                continue
-            module = self._declarations.names.find_module(node.base.name, node.base.span)
-            knob: Knob | None = next((one for one in KNOBS if one == node.name.text), None)
-            if knob is None:
-                self._unknown_knob(node.name)
-            elif module is not None and (module.name.text, knob) in found:
-                self._reporter.error("E0202", node.span, f"`{node.base.name}.{knob}` is named twice", help="delete one")
-            elif module is not None:
-                self._check_open(module, node.span)
-                found.append((module.name.text, knob))
-        return found
+            match node:
+                case tree.Attribute(base=tree.Reference() as module, name=name):
+                    self._once(self._knob(module, name, node.span), knobs, node.span, f"{module.name}.{name.text}")
+                case tree.Attribute(base=tree.Attribute(base=tree.Reference() as flow, name=place), name=what):
+                    count = read_count(flow, place, what, self._declarations, self._facts, self._reporter)
+                    self._once(count, counts, node.span, f"{flow.name}.{place.text}.{what.text}")
+                case _:
+                    self._reporter.error("E0312", node.span, form)
+        return knobs, counts
+
+    def _once(self, one: _Named | None, found: list[_Named], span: Span, written: str) -> None:
+        """Adds what was named; reports what is there already."""
+        if one in found:
+            self._reporter.error("E0202", span, f"`{written}` is named twice", help="delete one")
+        elif one is not None:
+            found.append(one)
+
+    def _knob(self, reference: tree.Reference, name: tree.Identifier, place: Span) -> tuple[str, Knob] | None:
+        module = self._declarations.names.find_module(reference.name, reference.span)
+        knob: Knob | None = next((one for one in KNOBS if one == name.text), None)
+        if knob is None:
+            self._unknown_knob(name)
+        elif module is not None:
+            self._check_open(module, place)
+            return module.name.text, knob
+        return None
 
     def _unknown_knob(self, name: tree.Identifier) -> None:
         self._reporter.unknown(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import reprlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -55,8 +55,11 @@ class Scorer:
         for name in self._by_expression:
             await runtime.prepare_metric(self._program, name, self.objective.judge)
 
-    async def score(self, runtime: Runtime, example: Example, trace: Trace, *, seed: int = 0) -> Score:
-        """The score of one run on its row. What judges were asked is appended to ``trace.judged``.
+    async def score(
+        self, runtime: Runtime, example: Example, trace: Trace, *, seed: int = 0, recorded: Sequence[Trace] = ()
+    ) -> Score:
+        """The score of one run on its row. What judges were asked is appended to ``trace.judged``; where those of
+        ``recorded`` runs of the row were asked the very same, they answer.
 
         A judge whose output does not parse, or breaks its asserts, or whose engine fails, makes a failed metric: the
         score is the low end of the range, and ``Score.failed`` says why.
@@ -69,7 +72,7 @@ class Scorer:
         failed: dict[str, Failure] = {}
         feedback: dict[str, str] = {}
         for name, measure in self._measures.items():
-            value = await measure(runtime, example, trace, seed)
+            value = await measure(runtime, example, trace, seed, recorded)
             if isinstance(value, Failure):
                 failed[name] = value
             elif isinstance(value, tuple):
@@ -97,10 +100,13 @@ class Scorer:
     def _expression(self, spec: MetricSpec) -> _Measure:
         has_judges = bool(self._program.graph.judges_of(spec.name))
 
-        async def measure(runtime: Runtime, example: Example, trace: Trace, seed: int) -> float | Failure:
+        async def measure(
+            runtime: Runtime, example: Example, trace: Trace, seed: int, recorded: Sequence[Trace]
+        ) -> float | Failure:
             pred = trace_record(trace) if spec.reads == "trace" else dict(trace.outputs or {})
+            judge = self.objective.judge
             value = await runtime.measure(
-                self._program, spec.name, example.values, pred, trace=trace, judge=self.objective.judge, seed=seed
+                self._program, spec.name, example.values, pred, trace=trace, judge=judge, seed=seed, recorded=recorded
             )
             if not isinstance(value, Failure):
                 return _number(spec, example, value)
@@ -117,7 +123,7 @@ class _Measure(Protocol):
     """The value of one metric on a row and a run: a number, one with words, or why a judge gave none."""
 
     def __call__(
-        self, runtime: Runtime, example: Example, trace: Trace, seed: int, /
+        self, runtime: Runtime, example: Example, trace: Trace, seed: int, recorded: Sequence[Trace], /
     ) -> Awaitable[float | tuple[float, str] | Failure]: ...
 
 
@@ -137,7 +143,9 @@ def _by_python(spec: MetricSpec, root: Path) -> _Measure:
     assert spec.python is not None
     function: Callable[..., Any] = load_callable(spec.python, root)
 
-    async def measure(runtime: Runtime, example: Example, trace: Trace, seed: int) -> float | tuple[float, str]:
+    async def measure(
+        runtime: Runtime, example: Example, trace: Trace, seed: int, recorded: Sequence[Trace]
+    ) -> float | tuple[float, str]:
         pred = trace if spec.reads == "trace" else as_record(dict(trace.outputs or {}))
         try:
             value = function(as_record(dict(example.values)), pred)

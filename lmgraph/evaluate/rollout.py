@@ -63,13 +63,13 @@ async def rollouts(
     plan: RolloutPlan,
     progress: Callable[[Rollout], None] | None = None,
     *,
-    recorded: Sequence[Rollout] = (),
+    recorded: Sequence[Trace] = (),
 ) -> list[Rollout]:
     """``plan.samples`` rollouts of each example, in the order of examples and samples whatever finished first.
 
-    ``recorded`` are rollouts made before, of programs with other parameters: those of the same example and sample
-    answer the calls that they made already (`Runtime.run`). Seeds follow from the plan, so above temperature 0 only
-    those of the same study, phase and step do.
+    ``recorded`` are runs made before, of programs with other parameters: those of the same example and sample
+    answer the calls that they made already (`Runtime.run`), those of judges too. Seeds follow from the plan, so above
+    temperature 0 only those of the same study, phase and step do.
     Raises: DataError where a metric fails and the plan keeps no such rollout; BudgetExhausted; ConfigError before the
     first call where the flow may call a tool and the plan refuses it; what else Runtime.run raises. The rest is in the
     traces.
@@ -79,7 +79,7 @@ async def rollouts(
     queue = iter(enumerate(jobs))
     known: dict[tuple[str, int], list[Trace]] = {}
     for one in recorded:
-        known.setdefault((one.example.id, one.index), []).append(one.trace)
+        known.setdefault((one.identity.example, one.identity.rollout), []).append(one)
     await runtime.prepare(program, task.flow, RunOptions(effects=plan.effects))
     await task.scorer.prepare(runtime)
 
@@ -88,16 +88,16 @@ async def rollouts(
             identity = RunIdentity(plan.study, plan.phase, plan.step, example.id, index)
             place = place_of(plan.setting, example, index) if plan.setting else ""
             found = find_run(runtime.store, place) if plan.resume else None
+            earlier = known.get((example.id, index), ())
             if found is None:
                 options = RunOptions(plan.decoding, plan.temperature, plan.seed, identity, plan.effects, place=place)
-                earlier = known.get((example.id, index), ())
                 inputs = task.inputs(program, example)
                 trace = await runtime.run(program, inputs, flow=task.flow, options=options, recorded=earlier)
             else:
                 trace = found.trace
             try:
                 scored = None if found is None else found.score
-                score = scored or await task.scorer.score(runtime, example, trace, seed=plan.seed)
+                score = scored or await task.scorer.score(runtime, example, trace, seed=plan.seed, recorded=earlier)
             except DataError as error:
                 if not plan.keep_unscored:
                     raise

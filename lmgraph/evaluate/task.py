@@ -9,7 +9,9 @@ from pathlib import Path
 from lmgraph.errors import ConfigError
 from lmgraph.evaluate.dataset import Example, load_splits, pick_split
 from lmgraph.evaluate.metric import Scorer
+from lmgraph.graph.counts import Count, counts_of
 from lmgraph.graph.graph import Knob, ObjectiveSpec
+from lmgraph.graph.walk import walk
 from lmgraph.program.fingerprints import data_hash
 from lmgraph.program.program import Program
 
@@ -47,8 +49,16 @@ class Task:
         declared = program.graph.module(spec.derived_from or module)
         knobs = self.objective.knobs
         named = (declared.name, knob) in knobs or (module, knob) in knobs
-        listed = named or (not knobs and knob not in ("temperature", "strategy"))
+        listed = named or (self.objective.is_open and knob not in ("temperature", "strategy"))
         return spec.optimize and declared.optimize and listed
+
+    def counts(self, program: Program) -> tuple[Count, ...]:
+        """What the objective lets an optimizer lower, in the order it names it: bounds of loops and numbers of
+        retrievals that a run of its flow may reach."""
+        known = counts_of(program.graph)
+        reached = {node.id for body in program.graph.regions_of(self.flow) for node in walk(body)}
+        named = [known[name] for name in self.objective.counts if name in known]
+        return tuple(count for count in named if count.node in reached)
 
     def inputs(self, program: Program, example: Example) -> dict[str, object]:
         """The row's fields that the flow takes."""

@@ -79,7 +79,8 @@ def dataset_text(dataset: DatasetSpec) -> str:
 
 def objective_text(objective: ObjectiveSpec) -> str:
     terms = [f"{weight:g} {name}" for name, weight in zip(objective.metrics, objective.weights, strict=True)]
-    knobs = ", ".join(f"{module}.{knob}" for module, knob in objective.knobs) or "everything that may be"
+    named = [*(f"{module}.{knob}" for module, knob in objective.knobs), *objective.counts]
+    knobs = ", ".join(named) or "everything that may be"
     judge = f"; judge {objective.judge}" if objective.judge is not None else ""
     return (
         f"objective {objective.name}: {' + '.join(terms)} of {objective.flow} on {objective.data}, "

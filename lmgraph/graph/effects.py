@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from lmgraph.graph.graph import Graph
 from lmgraph.graph.nodes import CheckNode, ExternCall, FlowCall, Node, NodeId, Region
@@ -27,6 +27,21 @@ def acting_flows(graph: Graph) -> frozenset[str]:
 def acting_nodes(region: Region, flows: frozenset[str]) -> frozenset[NodeId]:
     """Ids of the nodes of the region, and of the regions inside it, that may act; ``flows`` are those that may."""
     return nodes_with(region, flows, acts)
+
+
+def bodies(graph: Graph) -> Iterator[tuple[str, Region]]:
+    """The bodies of flows and metrics, by name."""
+    for flow in graph.flows:
+        yield flow.name, flow.body
+    for metric in graph.metrics:
+        if metric.body is not None:
+            yield metric.name, metric.body
+
+
+def holding(graph: Graph, is_one: Callable[[Node], bool]) -> frozenset[NodeId]:
+    """Ids of the nodes that are such, or hold one or a call of a flow that does."""
+    flows = flows_with(graph, is_one)
+    return frozenset[NodeId]().union(*(nodes_with(body, flows, is_one) for _, body in bodies(graph)))
 
 
 def flows_with(graph: Graph, is_one: Callable[[Node], bool]) -> frozenset[str]:

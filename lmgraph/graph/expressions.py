@@ -83,7 +83,8 @@ Operator = Literal[
 ]  # fmt: skip
 """The last three are written by strategies, not by authors. `text`: the value as text, JSON where it is none.
 `best(candidates, scores)`: the candidate with the highest score, the first of equal ones; null scores are passed over.
-`vote(candidates)`: the value that most of the candidates equal, the first of equal ones; nulls are passed over."""
+`vote(candidates)`: the value that most of the candidates equal, the first of equal ones; nulls are passed over. Further
+operands of these two are what the candidates were made of: they are read first, so where one failed, that is why."""
 
 
 @dataclass(frozen=True, slots=True)

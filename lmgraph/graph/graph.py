@@ -171,9 +171,16 @@ class ObjectiveSpec:
     high: float
     """Range of the score; a run that fails scores ``low``."""
     knobs: tuple[tuple[str, Knob], ...] = ()
-    """(module, what may change); empty means everything of every module that allows it."""
+    """(module, what may change)."""
     judge: str | None = None
     """The LM of modules that metrics call and that name none."""
+    counts: tuple[str, ...] = field(default=(), metadata=LATER)
+    """Bounds of loops and numbers of retrievals that may be lowered (graph/counts.py)."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it names nothing that may change: then everything of every module that allows it may."""
+        return not (self.knobs or self.counts)
 
 
 @dataclass(frozen=True, slots=True)

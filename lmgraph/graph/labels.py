@@ -1,7 +1,7 @@
 """Privacy labels of values: which parts of a value are private, and the way each of them took.
 
 A `Shape` follows a value's type: a list has a label of its own (how many elements there are), and one for what is in
-it; a record has labels by field. `graph/flow_labels.py` finds the shapes of a program's values.
+it; a record has labels by field. `graph/labels_flow.py` finds the shapes of a program's values.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from lmgraph.graph.certain import Certain
 from lmgraph.graph.expressions import (
     Apply,
     Choose,
@@ -19,20 +20,21 @@ from lmgraph.graph.expressions import (
 )
 from lmgraph.graph.labels import PUBLIC, Declared, Shape, Taint, join, joined, make_list, make_record, under
 from lmgraph.graph.types import RecordType
+from lmgraph.graph.walk import inner_expressions
 
 
 class ExpressionLabels:
     """Labels of the values of one flow, as they become known. Values that are not told are public."""
 
-    def __init__(self, records: Mapping[str, RecordType], declared: Declared) -> None:
+    def __init__(self, records: Mapping[str, RecordType], declared: Declared, certain: Certain) -> None:
         self.values: dict[ValueId, Shape] = {}
         self.failing: dict[ValueId, Taint] = {}
         """Values that may fail, or not, because of something private, even where the value itself is public."""
         self.seen: Taint | None = None
-        """The first private thing that was read since this was last set to None: whether something fails may follow
-        from it."""
+        """The first private thing that was read."""
         self._records = records
         self._declared = declared
+        self._certain = certain
 
     def of(self, expression: Expr) -> Shape:
         """The labels of the expression's value."""
@@ -49,13 +51,15 @@ class ExpressionLabels:
                 given = make_record({one.name: self.of(one.value) for one in fields})
                 found = self._records.get(record)
                 return given if found is None else join(given, self._declared.record(found))
+            case Apply(operator="==" | "!=", operands=(operand, Const(value=None)) | (Const(value=None), operand)):
+                return self._noted(under(PUBLIC, self._path(operand).own))
             case Apply(operator="len", operands=(operand,)):
                 return self._noted(under(PUBLIC, self._path(operand).own))
             case Apply(operator="+", operands=operands):
                 return joined(self.of(operand) for operand in operands)
-            case Apply(operator="best", operands=(candidates, scores)):
+            case Apply(operator="best", operands=(candidates, scores, *_)):
                 return under(self.of(candidates).element(), self.of(scores).any())
-            case Apply(operator="vote", operands=(candidates,)):
+            case Apply(operator="vote", operands=(candidates, *_)):
                 shape = self.of(candidates)
                 return under(shape.element(), shape.any())
             case Apply(operands=operands):
@@ -66,12 +70,36 @@ class ExpressionLabels:
             case Ensure(value=value):
                 return self.of(value)
 
+    def failure(self, expression: Expr) -> Taint | None:
+        """What private thing it may follow from whether the expression has a value."""
+        if isinstance(expression, Ref):
+            return self.failing.get(expression.value)
+        inside = (self.failure(part) for part in inner_expressions(expression))
+        return next((found for found in inside if found is not None), None) or self._own_failure(expression)
+
+    def _own_failure(self, expression: Expr) -> Taint | None:
+        """As `failure`, where all that the expression is made of has values."""
+        match expression:
+            case GetItem(base=base, index=index):
+                return self._path(base).own or self.of(index).any()
+            case Ensure(value=value):
+                return self.of(value).any()
+            case Apply(operator="best", operands=(_, scores, *_)):
+                return self.of(scores).any()
+            case Apply(operator="and" | "or", operands=(left, right)):
+                return None if self._certain.is_sure(right) else self.of(left).any()
+            case Choose(condition=condition, when_true=when_true, when_false=when_false):
+                sure = self._certain.is_sure(when_true) and self._certain.is_sure(when_false)
+                return None if sure else self.of(condition).any()
+            case Apply(operands=operands) if not self._certain.is_total(expression):
+                return under(PUBLIC, *(self.of(operand).any() for operand in operands)).own
+            case _:
+                return None
+
     def _path(self, expression: Expr) -> Shape:
         """As `of`, but what is not read of a value is not seen: `row.id` says nothing about `row.name`."""
         match expression:
             case Ref(value=value):
-                if self.seen is None:
-                    self.seen = self.failing.get(value)
                 return self.values.get(value, PUBLIC)
             case GetField(base=base, name=name):
                 return self._path(base).field(name)

@@ -5,8 +5,9 @@ under a private condition, after a private exit, or for each element of a list w
 makes a value public again. A loop is looked at until its labels stay as they are. A flow is looked at anew for each
 combination of labels that its inputs have, so a flow without labels serves private and public values alike.
 
-Not told apart: whether something that failed for a private reason kept later calls from being made. What a `catch` does
-instead is under control of the failure.
+Where something fails for a private reason, calls that wait for it are not made. That is left alone where the run does
+not complete either. Where it goes on, inside a `catch` or because nothing needs what is missing, it is control like any
+other: of what reads the value, of what acts behind a false assert, and of what the `catch` does instead.
 """
 
 from __future__ import annotations
@@ -14,13 +15,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from lmgraph.graph.graph import DEFAULT_LM, Graph
+from lmgraph.graph.graph import Graph
 from lmgraph.graph.labels import (
     PUBLIC,
     Declared,
     Origin,
     Shape,
-    Signature,
     Taint,
     at,
     declared,
@@ -32,8 +32,10 @@ from lmgraph.graph.labels import (
     then,
     under,
 )
+from lmgraph.graph.labels_calls import PLAIN, CallLabels, Setting, Shared
 from lmgraph.graph.labels_expressions import ExpressionLabels
-from lmgraph.graph.labels_found import IN, OUT, Found, Leak
+from lmgraph.graph.labels_found import IN, OUT, Found
+from lmgraph.graph.needed import needed_nodes
 from lmgraph.graph.nodes import (
     CatchNode,
     CheckNode,
@@ -54,21 +56,19 @@ from lmgraph.graph.nodes import (
     ValueId,
 )
 from lmgraph.graph.types import Field
-from lmgraph.graph.walk import values_of
+from lmgraph.graph.walk import inner_regions, leaves, own_expressions, values_of
 
 MOST_CONTEXTS = 32
 """Combinations of labels that one flow is looked at for; in place of more all its inputs count as private."""
-
-
-_NOTHING = declared("", Origin("binding", ""))
-"""Stands where a taint is filled in later."""
 
 
 @dataclass(frozen=True, slots=True)
 class FlowResult:
     outputs: Shape
     private: Taint | None
-    """The first private thing that was read: the flow may fail, or take its time, because of it."""
+    """The first private thing that was read: the flow may take its time because of it."""
+    failure: Taint | None
+    """The first private thing that it may follow from whether the flow fails."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,52 +86,63 @@ class _Left:
         return _Left(self.returned or other.returned, self.stopped or other.stopped)
 
 
-class FlowLabels:
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """What a node or region gives."""
+
+    shapes: Sequence[Shape]
+    failure: Taint | None = None
+    """What private thing it may follow from whether all of it is there."""
+
+
+class FlowLabels(Shared):
     """Labels of all flows of a graph. What is found on the way goes to ``found``."""
 
     def __init__(self, graph: Graph, types: Declared, found: Found) -> None:
-        self.graph = graph
-        self.types = types
-        self.found = found
-        self.records = {record.name: record for record in graph.records}
-        self.flows = {flow.name: flow for flow in graph.flows}
-        self.modules = {module.name: module for module in graph.modules}
-        self.externs = {extern.name: extern for extern in graph.externs}
-        self.lms = {lm.name: lm for lm in graph.lms}
-        self._results: dict[str, dict[tuple[Signature, ...], FlowResult]] = {}
+        super().__init__(graph, types, found)
+        self._results: dict[str, dict[tuple[object, ...], FlowResult]] = {}
 
-    def flow(self, name: str, arguments: Mapping[str, Shape], control: Taint | None) -> FlowResult:
+    def flow(
+        self, name: str, arguments: Mapping[str, Shape], control: Taint | None, setting: Setting = PLAIN
+    ) -> FlowResult:
         """What becomes of a call of the flow with such arguments, under a private condition or none."""
         flow = self.flows[name]
         known = self._results.setdefault(name, {})
         given = {one.name: arguments.get(one.name, PUBLIC) for one in flow.inputs}
-        key: tuple[Signature, ...] = (control is not None, *(signature(shape) for shape in given.values()))
+        key: tuple[object, ...] = (setting, control is not None, *(signature(shape) for shape in given.values()))
         if key not in known:
             if len(known) >= MOST_CONTEXTS:
                 cause = next((found for one in given.values() if (found := one.any())), control)
-                key = (cause is not None, *(cause is not None for _ in given))
+                key = (setting, cause is not None, *(cause is not None for _ in given))
                 given = {name: under(PUBLIC, cause) for name in given}
                 control = cause
             if key not in known:
-                known[key] = _Body(self).run(flow.name, flow.body, flow.outputs, given, control)
+                known[key] = _Body(self, setting).run(flow.name, flow.body, flow.outputs, given, control)
         return known[key]
 
     def region(self, name: str, region: Region, given: Mapping[str, Shape], judge: str | None = None) -> None:
         """Looks at a body that is no flow's: of a metric, whose modules may be asked by the LM ``judge``."""
-        _Body(self, judge, in_metric=True).run(name, region, (), given, None)
+        # Where a metric fails, scoring goes on.
+        _Body(self, Setting(caught=True, metric=True, judge=judge)).run(name, region, (), given, None)
 
 
 class _Body:
     """Looks at one body once."""
 
-    def __init__(self, program: FlowLabels, judge: str | None = None, *, in_metric: bool = False) -> None:
+    def __init__(self, program: FlowLabels, setting: Setting) -> None:
         self._program = program
-        self._judge = judge
-        self._in_metric = in_metric
-        self._labels = ExpressionLabels(program.records, program.types)
+        self._setting = setting
+        self._labels = ExpressionLabels(program.records, program.types, program.certain)
+        self._calls = CallLabels(program, self._labels)
         self._left = _Left()
+        self._failed: Taint | None = None
+        """What private thing it may follow from whether the present region has failed."""
+        self._needed = frozenset[NodeId]()
+        """Nodes that a run cannot complete without, unless they stand inside others that it can."""
         self._returned: dict[str, Shape] = {}
         self._exits: dict[NodeId, list[Shape]] = {}
+        self._exit_failures: dict[NodeId | None, Taint] = {}
+        """Of the values that a loop is left with, or the flow (None)."""
 
     def run(
         self, name: str, body: Region, outputs: Sequence[Field], given: Mapping[str, Shape], control: Taint | None
@@ -144,199 +155,211 @@ class _Body:
                 self._labels.values[parameter.id] = shape
         if control is not None:
             control = then(control, name, "decides")
-        if not self._in_metric:
+        is_flow = name in self._program.flows
+        if is_flow:
             parameters = {one.field.name: self._labels.values.get(one.id, PUBLIC) for one in body.parameters}
             self._program.found.held(f"flow {name}", IN, parameters)
-        results = self._region(body, control)
+        self._needed = needed_nodes(body, self._program.certain.must_succeed)
+        ended = self._region(body, control)
         shapes: dict[str, Shape] = {}
-        for operand, result in zip(body.results, results, strict=True):
-            ended = under(result, self._left.returned)
-            shapes[operand.name] = join(ended, self._returned.get(operand.name, PUBLIC))
+        for operand, result in zip(body.results, ended.shapes, strict=True):
+            left = under(result, self._left.returned)
+            shapes[operand.name] = join(left, self._returned.get(operand.name, PUBLIC))
         for field in outputs:
             shapes[field.name] = join(types.field(field, "output", name), shapes[field.name])
-        if not self._in_metric:
+        if is_flow:
             self._program.found.held(f"flow {name}", OUT, shapes)
-        return FlowResult(make_record(shapes), self._labels.seen or control)
+        failure = ended.failure or self._exit_failures.get(None) or self._left.returned
+        return FlowResult(make_record(shapes), self._labels.seen or control, failure)
 
     # -- regions -----------------------------------------------------------------------------------------------------
 
-    def _region(self, region: Region, control: Taint | None) -> list[Shape]:
+    def _region(self, region: Region, control: Taint | None) -> _Ended:
+        outside, self._failed = self._failed, None
         for node in region.nodes:
             self._node(node, control or self._left.taint)
-        return [self._labels.of(result.value) for result in region.results]
+        labels = self._labels
+        failure = _first(self._failed, *(labels.failure(result.value) for result in region.results))
+        self._failed = outside
+        return _Ended([labels.of(result.value) for result in region.results], failure)
 
     def _node(self, node: Node, control: Taint | None) -> None:
+        outside = self._setting
+        if node.id not in self._needed:
+            self._setting = replace(outside, caught=True)
+        self._looked_at(node, control)
+        self._setting = outside
+
+    def _looked_at(self, node: Node, control: Taint | None) -> None:
         labels = self._labels
-        before, labels.seen = labels.seen, None
-        shapes = self._shapes(node, control)
-        for value, shape in zip(values_of(node), shapes, strict=True):
+        kept = self._kept_from(node) if self._setting.caught else None
+        ended = self._ended(node, control or kept)
+        failure = self._decides(ended.failure or kept, node.id)
+        for value, shape in zip(values_of(node), ended.shapes, strict=True):
             if shape is not PUBLIC:
                 labels.values[value] = at(shape, value)
             else:
                 labels.values.pop(value, None)
-            if labels.seen is not None:
-                labels.failing[value] = labels.seen
-        labels.seen = before or labels.seen
+        fails_region = node.id in self._program.certain.must_succeed or leaves(node)
+        if failure is not None and fails_region:
+            self._failed = self._failed or failure
+        if failure is not None and self._setting.caught and leaves(node):
+            returns = leaves(node, loops=False)
+            self._left = self._left.joined(_Left(failure) if returns else _Left(stopped=failure))
+        # Where the region failed for it, and nothing catches that, nothing after it is of a run that completes.
+        missing = failure if self._setting.caught or not fails_region else None
+        for value in values_of(node):
+            if missing is not None:
+                labels.failing[value] = missing
+            else:
+                labels.failing.pop(value, None)
 
-    def _shapes(self, node: Node, control: Taint | None) -> Sequence[Shape]:
-        """The labels of the values that the node gives."""
+    def _kept_from(self, node: Node) -> Taint | None:
+        """What private failure may keep the node from being run."""
+        failed = self._failed if node.id in self._program.acting else None
+        if failed is None and isinstance(node, LmCall | ExternCall | FlowCall | IfNode | MapNode):
+            failed = _first(*map(self._labels.failure, own_expressions(node)))
+        return self._decides(failed, node.id)
+
+    def _ended(self, node: Node, control: Taint | None) -> _Ended:
+        """The labels of the values that the node gives, and of whether it has any."""
         labels = self._labels
         match node:
             case ExprNode(expression=expression):
                 shape = labels.of(expression)
                 if node.label == "private":
                     shape = under(shape, declared(node.id, Origin("binding", node.id)))
-                return [shape]
+                return _Ended([shape], labels.failure(expression))
             case ReleaseNode(expression=expression):
                 self._program.found.release(node, labels.of(expression).any() or control)
-                labels.seen = None
-                return [PUBLIC]
-            case CheckNode(condition=condition):
-                return [labels.of(condition)]
+                return _Ended([PUBLIC])
+            case CheckNode(condition=condition, kind=kind):
+                shape = labels.of(condition)
+                return _Ended([shape], labels.failure(condition) or (shape.any() if kind == "assert" else None))
             case LmCall():
-                return [self._lm_call(node, control)]
+                return self._called(node, self._calls.lm(node, control, self._setting))
             case ExternCall():
-                return [self._extern_call(node, control)]
+                return self._called(node, self._calls.extern(node, control))
             case FlowCall():
-                return [self._flow_call(node, control)]
+                return self._flow_call(node, control)
             case MapNode():
-                return [self._map(node, control)]
+                return self._map(node, control)
             case IfNode():
                 return self._if(node, control)
             case LoopNode():
                 return self._loop(node, control)
             case CatchNode():
-                return [self._catch(node, control)]
+                return self._catch(node, control)
             case ExitIf(condition=condition, results=results, loop=loop):
                 decided = control or self._decides(labels.of(condition).any(), node.id)
                 self._left = _Left(self._left.returned, self._left.stopped or decided)
                 values = [labels.of(result.value) for result in results]
                 known = self._exits.get(loop)
                 self._exits[loop] = values if known is None else list(map(join, known, values))
-                return []
+                self._leave_failing(loop, results)
+                return _Ended([], labels.failure(condition))
             case Return(results=results):
                 for result in results:
                     shape = under(labels.of(result.value), control)
                     self._returned[result.name] = join(self._returned.get(result.name, PUBLIC), shape)
                 self._left = _Left(self._left.returned or control, self._left.stopped)
-                return []
+                self._leave_failing(None, results)
+                return _Ended([])
+
+    def _called(self, node: LmCall | ExternCall, shape: Shape) -> _Ended:
+        """A call may fail for what it is given, and for what it gives."""
+        return _Ended([shape], shape.any() or _first(*map(self._labels.failure, own_expressions(node))))
+
+    def _leave_failing(self, target: NodeId | None, results: Sequence[Operand]) -> None:
+        failure = _first(*(self._labels.failure(result.value) for result in results))
+        if failure is not None:
+            self._exit_failures.setdefault(target, failure)
 
     def _decides(self, taint: Taint | None, id: NodeId) -> Taint | None:
         return None if taint is None else then(taint, f"{id}?", "decides")
 
-    def _map(self, node: MapNode, control: Taint | None) -> Shape:
+    def _map(self, node: MapNode, control: Taint | None) -> _Ended:
         labels = self._labels
         items = labels.of(node.items)
         labels.values[node.element.id] = at(items.element(), node.element.id)
         inside = control or self._decides(items.own, node.id)
         kept: Taint | None = None
+        filtering: Taint | None = None
         if node.condition is not None:
-            (condition,) = self._region(node.condition, inside)
-            kept = self._decides(condition.any(), node.id)
-        (body,) = self._region(node.body, inside or kept)
-        return under(make_list(body), items.own, kept)
+            condition = self._region(node.condition, inside)
+            kept = self._decides(condition.shapes[0].any(), node.id)
+            filtering = condition.failure
+        blocked = self._decides(filtering, node.id) if self._setting.caught else None
+        body = self._region(node.body, inside or kept or blocked)
+        sure = all(map(self._program.certain.sure_region, inner_regions(node)))
+        failure = _first(labels.failure(node.items), filtering, body.failure, None if sure else items.own or kept)
+        return _Ended([under(make_list(body.shapes[0]), items.own, kept)], failure)
 
-    def _if(self, node: IfNode, control: Taint | None) -> list[Shape]:
+    def _if(self, node: IfNode, control: Taint | None) -> _Ended:
         decided = self._decides(self._labels.of(node.condition).any(), node.id)
         start = self._left
         first = self._region(node.then, control or decided)
         after_first, self._left = self._left, start
         second = self._region(node.otherwise, control or decided)
         self._left = self._left.joined(after_first)
+        sure = all(map(self._program.certain.sure_region, inner_regions(node)))
+        failure = _first(self._labels.failure(node.condition), first.failure, second.failure, None if sure else decided)
         if not node.results:
-            return []
-        return [under(join(one, other), decided) for one, other in zip(first, second, strict=True)]
+            return _Ended([], failure)
+        shapes = [under(join(one, other), decided) for one, other in zip(first.shapes, second.shapes, strict=True)]
+        return _Ended(shapes, failure)
 
-    def _loop(self, node: LoopNode, control: Taint | None) -> list[Shape]:
-        carried = [self._labels.of(one.initial) for one in node.carried]
+    def _loop(self, node: LoopNode, control: Taint | None) -> _Ended:
+        labels = self._labels
+        carried = [labels.of(one.initial) for one in node.carried]
+        failure = _first(*(labels.failure(one.initial) for one in node.carried))
         outside = self._left
         self._left = _Left(outside.returned, None)
         self._exits.pop(node.id, None)
+        self._exit_failures.pop(node.id, None)
         while True:
             for one, shape in zip(node.carried, carried, strict=True):
-                self._labels.values[one.parameter.id] = shape
-            before = ([signature(one) for one in carried], self._left.returned is None, self._left.stopped is None)
-            inside = control or outside.stopped
-            carried = list(map(join, carried, self._region(node.body, inside)))
-            if before == ([signature(one) for one in carried], self._left.returned is None, self._left.stopped is None):
+                labels.values[one.parameter.id] = shape
+                if failure is not None:
+                    labels.failing[one.parameter.id] = failure
+            before = self._state(carried, failure)
+            body = self._region(node.body, control or outside.stopped)
+            carried = list(map(join, carried, body.shapes))
+            failure = failure or body.failure
+            if self._setting.caught:  # no round follows one that failed
+                self._left = self._left.joined(_Left(stopped=self._decides(body.failure, node.id)))
+            if before == self._state(carried, failure):
                 break
         stopped = self._left.stopped
         self._left = _Left(self._left.returned, outside.stopped)
         ended = self._exits.pop(node.id, None) or [PUBLIC] * len(carried)
-        return [under(join(one, other), stopped) for one, other in zip(carried, ended, strict=True)]
+        failure = _first(failure, self._exit_failures.pop(node.id, None), stopped)
+        return _Ended([under(join(one, other), stopped) for one, other in zip(carried, ended, strict=True)], failure)
 
-    def _catch(self, node: CatchNode, control: Taint | None) -> Shape:
+    def _state(self, carried: Sequence[Shape], failure: Taint | None) -> tuple[object, ...]:
+        """What a round of a loop may change."""
+        left = self._left
+        return [signature(one) for one in carried], failure is None, left.returned is None, left.stopped is None
+
+    def _catch(self, node: CatchNode, control: Taint | None) -> _Ended:
         labels = self._labels
-        (tried,) = self._region(node.body, control)
-        failing = self._decides(labels.seen, node.id)
+        outside, self._setting = self._setting, replace(self._setting, caught=True)
+        tried = self._region(node.body, control)
+        self._setting = outside
+        failing = self._decides(tried.failure, node.id)
         if node.message is not None:
             labels.values[node.message.id] = under(PUBLIC, failing)
-        (instead,) = self._region(node.fallback, control or failing)
-        return under(join(tried, instead), failing)
+        instead = self._region(node.fallback, control or failing)
+        shape = under(join(tried.shapes[0], instead.shapes[0]), failing)
+        sure = self._program.certain.sure_region(node.fallback)
+        return _Ended([shape], _first(instead.failure, None if sure else failing))
 
     # -- calls -------------------------------------------------------------------------------------------------------
 
-    def _arguments(self, arguments: Sequence[Operand], inputs: Sequence[Field], owner: str) -> dict[str, Shape]:
-        """The labels of each argument, with what the signature says of it."""
-        types = self._program.types
-        return {
-            operand.name: join(self._labels.of(operand.value), types.field(field, "input", owner))
-            for operand, field in zip(arguments, inputs, strict=True)
-        }
-
-    def _lm_call(self, node: LmCall, control: Taint | None) -> Shape:
-        program = self._program
-        module = program.modules[node.module]
-        lm = program.lms[self._judge if module.lm == DEFAULT_LM and self._judge is not None else module.lm]
-        arguments = self._arguments(node.arguments, module.inputs, module.derived_from or module.name)
-        # What a derived module writes is what its model writes: labels of the tools' inputs are for what goes there.
-        stated = program.types.fields(module.outputs, "output", module.name) if module.derived_from is None else PUBLIC
-        given = _given(arguments, stated)
-        program.found.held(f"module {module.name}", IN, arguments)
-        program.found.held(f"module {module.name}", OUT, {one.name: given.field(one.name) for one in module.outputs})
-        if lm.clearance == "public":
-            leak = Leak("judge" if self._in_metric else "lm", node.id, module.name, None, _NOTHING, lm.name)
-            leaked = self._refuse(leak, arguments, control)
-            for name, shape in stated.fields.items():
-                if (taint := shape.any()) is not None:
-                    program.found.leak(replace(leak, kind="output", field=name, taint=taint))
-            if leaked:
-                return stated
-        program.found.received("module", module.name, arguments, lm.name)
-        return given
-
-    def _extern_call(self, node: ExternCall, control: Taint | None) -> Shape:
-        program = self._program
-        extern = program.externs[node.extern]
-        arguments = self._arguments(node.arguments, extern.inputs, extern.name)
-        stated = program.types.type(extern.result)
-        if extern.label == "private":
-            stated = under(stated, declared(extern.name, Origin("result", extern.name)))
-        given = _given(arguments, stated)
-        program.found.held(f"extern {extern.name}", IN, arguments)
-        program.found.held(f"extern {extern.name}", OUT, {"": given})
-        # An fn is pure: what it is given goes nowhere but into its result.
-        if extern.kind != "fn" and extern.clearance == "public":
-            leak = Leak("extern", node.id, extern.name, None, _NOTHING)
-            if self._refuse(leak, arguments, control):
-                return stated
-        program.found.received(extern.kind, extern.name, arguments, None)
-        return given
-
-    def _refuse(self, leak: Leak, arguments: Mapping[str, Shape], control: Taint | None) -> bool:
-        """Whether a private value reaches a call that may not see it. What decides that the call is made is told where
-        no value is."""
-        found = [(name, taint) for name, shape in arguments.items() if (taint := shape.any()) is not None]
-        for name, taint in found:
-            self._program.found.leak(replace(leak, field=name, taint=taint))
-        if not found and control is not None:
-            self._program.found.leak(replace(leak, taint=control))
-        return bool(found)
-
-    def _flow_call(self, node: FlowCall, control: Taint | None) -> Shape:
+    def _flow_call(self, node: FlowCall, control: Taint | None) -> _Ended:
         flow = self._program.flows[node.flow]
         arguments = {one.name: at(self._labels.of(one.value), f"{node.id}({one.name})") for one in node.arguments}
-        result = self._program.flow(flow.name, arguments, control)
+        result = self._program.flow(flow.name, arguments, control, self._setting)
         inside = {parameter.id: parameter.field.name for parameter in flow.body.parameters}
 
         def here(taint: Taint) -> Taint:
@@ -354,9 +377,10 @@ class _Body:
 
         if result.private is not None and self._labels.seen is None:
             self._labels.seen = here(result.private)
-        return mapped(result.outputs, here)
+        given = _first(*map(self._labels.failure, own_expressions(node)))
+        failure = given or (None if result.failure is None else here(result.failure))
+        return _Ended([mapped(result.outputs, here)], failure)
 
 
-def _given(arguments: Mapping[str, Shape], stated: Shape) -> Shape:
-    """What a call gives that depends on all its arguments."""
-    return under(stated, *(shape.any() for shape in arguments.values()))
+def _first(*taints: Taint | None) -> Taint | None:
+    return next((taint for taint in taints if taint is not None), None)

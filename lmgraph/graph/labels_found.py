@@ -45,6 +45,8 @@ class Given:
 
 @dataclass(slots=True)
 class Found:
+    gives_public: set[str] = field(default_factory=set)
+    """Modules whose LM may see private values, and whose outputs are public where their inputs are."""
     _leaks: dict[tuple[object, ...], Leak] = field(default_factory=dict)
     _releases: dict[NodeId, tuple[ReleaseNode, Taint | None]] = field(default_factory=dict)
     _given: dict[tuple[str, str, str | None], dict[str, None]] = field(default_factory=dict)

@@ -15,7 +15,7 @@ from lmgraph.graph.labels import PUBLIC, Declared, Shape, Taint, at, make_record
 from lmgraph.graph.labels_flow import FlowLabels, FlowResult
 from lmgraph.graph.labels_found import Found, Given, Leak
 from lmgraph.graph.nodes import ExprNode, ReleaseNode
-from lmgraph.graph.types import Field, RecordType
+from lmgraph.graph.types import Field, PrivacyLabel, RecordType
 from lmgraph.graph.walk import walk
 
 KNOBS: tuple[Knob, ...] = ("instruction", "demos", "weights")
@@ -23,13 +23,15 @@ KNOBS: tuple[Knob, ...] = ("instruction", "demos", "weights")
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """A way by which optimizing may tell a public model something private, and that is accepted: what an objective's
-    private scores choose for the module is seen by its model."""
+    """A way by which optimizing may tell a public model or Python something private, and that is accepted: it sees what
+    an objective's private scores choose, or outputs of a module that learned from private rows."""
 
     objective: str
-    module: str
-    lm: str
-    knobs: tuple[Knob, ...]
+    place: str
+    """The module, or what the count is of: `Search.hop`."""
+    seer: str | None
+    """`lm cloud`, `retriever wiki`; None for whoever is given the module's outputs, which count as public."""
+    knobs: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,7 @@ def information_flow(graph: Graph, tests: Sequence[TestSpec] = ()) -> Informatio
         result = _on_rows(labels, objective.flow, rows)
         _demos(objective, graph, rows, types, found)
         if result.private is not None or any(shape is not PUBLIC for shape in rows.values()):
-            channels += _channels(objective, graph)
+            channels += _channels(objective, graph, found)
     return InformationFlow(found.leaks, found.releases, found.given, tuple(channels), found.private)
 
 
@@ -118,27 +120,41 @@ def _metric(metric: MetricSpec, graph: Graph, labels: FlowLabels) -> None:
 # -- what optimizers do ----------------------------------------------------------------------------------------------
 
 
-def _open(objective: ObjectiveSpec, graph: Graph) -> Iterator[tuple[ModuleSpec, tuple[Knob, ...]]]:
-    """The modules of a public LM that optimizing for the objective may change, and what of them."""
+def _open(
+    objective: ObjectiveSpec, graph: Graph, clearance: PrivacyLabel
+) -> Iterator[tuple[ModuleSpec, tuple[Knob, ...]]]:
+    """The modules of LMs with the clearance that optimizing for the objective may change, and what of them."""
     for name in graph.modules_of(objective.flow):
         module = graph.module(name)
         own = {name, module.derived_from}
         listed: tuple[Knob, ...] = tuple(knob for target, knob in objective.knobs if target in own)
-        knobs = listed if objective.knobs else KNOBS
+        knobs = KNOBS if objective.is_open else listed
         free = module.optimize and (module.derived_from is None or graph.module(module.derived_from).optimize)
-        if free and knobs and graph.lm(module.lm).clearance == "public":
+        if free and knobs and graph.lm(module.lm).clearance == clearance:
             yield module, knobs
 
 
 def _demos(objective: ObjectiveSpec, graph: Graph, rows: Mapping[str, Shape], types: Declared, found: Found) -> None:
     """Rows that state a module's outputs may become demos, which every later prompt of the module shows."""
-    for module, knobs in _open(objective, graph):
+    for module, knobs in _open(objective, graph, "public"):
         for output in module.outputs if "demos" in knobs else ():
             taint = rows[output.name].any() if output.name in rows else None
             if taint is not None:
                 found.leak(Leak("demos", objective.name, module.name, output.name, taint, module.lm))
 
 
-def _channels(objective: ObjectiveSpec, graph: Graph) -> Iterator[Channel]:
-    for module, knobs in _open(objective, graph):
-        yield Channel(objective.name, module.name, module.lm, knobs)
+def _channels(objective: ObjectiveSpec, graph: Graph, found: Found) -> Iterator[Channel]:
+    for module, knobs in _open(objective, graph, "public"):
+        yield Channel(objective.name, module.name, f"lm {module.lm}", knobs)
+    lms = (graph.lm(graph.module(name).lm) for name in graph.modules_of(objective.flow))
+    externs = (graph.extern(name) for name in graph.externs_of(objective.flow))
+    seers = [f"lm {lm.name}" for lm in lms if lm.clearance == "public"]
+    seers += [f"{one.kind} {one.name}" for one in externs if one.kind != "fn" and one.clearance == "public"]
+    for module, knobs in _open(objective, graph, "private") if seers else ():
+        if module.name in found.gives_public:
+            yield Channel(objective.name, module.name, None, knobs)
+    # A count says how often things are called and how much they are given, so all of them may tell it.
+    for count in objective.counts:
+        place, _, what = count.rpartition(".")
+        for seer in dict.fromkeys(seers):
+            yield Channel(objective.name, place, seer, (what,))

@@ -159,6 +159,9 @@ def _objective(objective: ObjectiveSpec, parts: Parts) -> None:
         fail(f"{what} has an empty range")
     for module, _ in objective.knobs:
         member(module, parts.modules, f"knob of {what}")
+    for count in objective.counts:  # a pass may have removed the place
+        member(count.partition(".")[0], parts.flows, f"flow of a count of {what}")
+    unique(objective.counts, f"counts of {what}")
     if objective.judge is not None:
         member(objective.judge, parts.lms, f"judge of {what}")
 

@@ -8,7 +8,7 @@ from lmgraph.compiler.least import LeastCost
 from lmgraph.errors import ConfigError
 from lmgraph.evaluate.task import Task
 from lmgraph.graph.graph import DEFAULT_LM
-from lmgraph.passes import optimized
+from lmgraph.passes import optimized, with_counts
 from lmgraph.program.program import Program
 from lmgraph.runtime.limits import Meter
 from lmgraph.runtime.prompt import PromptRenderer
@@ -34,7 +34,8 @@ def a_row(
     program: Program, task: Task, passes_off: Collection[str] = (), of_call: Callable[[str], int] = lambda module: 1
 ) -> int:
     """What running and scoring one row costs at least, in calls where ``of_call`` says nothing else."""
-    least = LeastCost(optimized(program.graph, passes_off), of_call)
+    runs = optimized(with_counts(program.graph, program.params.counts), passes_off)
+    least = LeastCost(runs, of_call)
     return least.flow(task.objective.flow) + sum(map(least.metric, task.objective.metrics))
 
 

@@ -1,5 +1,5 @@
 """What two programs have learned differently, module by module: instructions, descriptions, demos, adapters, and what
-for: their fingerprints."""
+for: their fingerprints. Beside the modules, the counts of flows."""
 
 from __future__ import annotations
 
@@ -76,10 +76,12 @@ class Difference:
     """Modules that both have and that differ, in the order of the first program."""
     only_first: tuple[str, ...]
     only_second: tuple[str, ...]
+    counts: Mapping[str, tuple[int | None, int | None]]
+    """(first, second) of the bounds of loops and the numbers of retrievals that differ; None is the author's."""
 
     @property
     def is_empty(self) -> bool:
-        return self.same_graph and not (self.modules or self.only_first or self.only_second)
+        return self.same_graph and not (self.modules or self.only_first or self.only_second or self.counts)
 
     def to_data(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -88,6 +90,7 @@ class Difference:
             "modules": [module.to_data() for module in self.modules],
             "only_first": list(self.only_first),
             "only_second": list(self.only_second),
+            "counts": {name: list(pair) for name, pair in self.counts.items()},
         }
 
 
@@ -96,11 +99,17 @@ def difference(first: Program, second: Program, names: tuple[str, str] = ("first
     ours, theirs = first.params.modules, second.params.modules
     shared = [name for name in ours if name in theirs]
     compared = [_module(name, first, second, names) for name in shared]
+    before, after = first.params.counts, second.params.counts
     return Difference(
         graph_hash(first.graph) == graph_hash(second.graph),
         tuple(one for one in compared if not one.is_empty),
         tuple(name for name in ours if name not in theirs),
         tuple(name for name in theirs if name not in ours),
+        {
+            name: (before.get(name), after.get(name))
+            for name in sorted({*before, *after})
+            if before.get(name) != after.get(name)
+        },
     )
 
 

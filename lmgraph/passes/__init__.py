@@ -6,7 +6,19 @@ each may assume.
 """
 
 from lmgraph.passes.base import Changes, Pass, Step
+from lmgraph.passes.counts import with_counts
 from lmgraph.passes.ordered import PASSES, check_names, optimized, steps
 from lmgraph.passes.prompt_order import LateInput, late_inputs
 
-__all__ = ["PASSES", "Changes", "LateInput", "Pass", "Step", "check_names", "late_inputs", "optimized", "steps"]
+__all__ = [
+    "PASSES",
+    "Changes",
+    "LateInput",
+    "Pass",
+    "Step",
+    "check_names",
+    "late_inputs",
+    "optimized",
+    "steps",
+    "with_counts",
+]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from lmgraph.graph.effects import bodies
 from lmgraph.graph.graph import Graph
 from lmgraph.graph.nodes import ExternCall, FlowCall, LmCall, Node, Region
 from lmgraph.graph.walk import inner_regions, own_expressions, values_of
@@ -76,15 +77,6 @@ class _Place:
 def _places(graph: Graph) -> Iterator[tuple[str, _Place]]:
     for name, body in bodies(graph):
         yield from _inside(body, name)
-
-
-def bodies(graph: Graph) -> Iterator[tuple[str, Region]]:
-    """The bodies of flows and metrics, by name."""
-    for flow in graph.flows:
-        yield flow.name, flow.body
-    for metric in graph.metrics:
-        if metric.body is not None:
-            yield metric.name, metric.body
 
 
 def _inside(region: Region, owner: str) -> Iterator[tuple[str, _Place]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Set
 from dataclasses import replace
 
+from lmgraph.graph.effects import holding
 from lmgraph.graph.expressions import Expr, references
 from lmgraph.graph.graph import Graph
 from lmgraph.graph.nodes import (
@@ -22,7 +23,7 @@ from lmgraph.graph.nodes import (
     ValueId,
 )
 from lmgraph.graph.walk import inner_regions, leaves, own_expressions, values_of, walk
-from lmgraph.passes.facts import holding, is_call, is_felt, watched
+from lmgraph.passes.facts import is_call, is_felt, watched
 from lmgraph.passes.rewrite import each_body, with_nodes, with_regions
 
 

@@ -17,12 +17,13 @@ from collections import Counter
 from collections.abc import Iterator, Set
 from dataclasses import replace
 
+from lmgraph.graph.effects import holding
 from lmgraph.graph.expressions import Apply, Expr, Ref, references, substituted
 from lmgraph.graph.graph import Graph
 from lmgraph.graph.labels_program import is_labelled
 from lmgraph.graph.nodes import ExprNode, MapNode, Node, NodeId, Operand, Region, ValueId
 from lmgraph.graph.walk import inner_regions, leaves, own_expressions, values_of, walk
-from lmgraph.passes.facts import Facts, holding, is_call, is_felt
+from lmgraph.passes.facts import Facts, is_call, is_felt
 from lmgraph.passes.fold import simplified
 from lmgraph.passes.rewrite import each_body, with_nodes, with_regions
 

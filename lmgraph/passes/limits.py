@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Set
 from dataclasses import replace
 
+from lmgraph.graph.effects import holding
 from lmgraph.graph.expressions import (
     Apply,
     Choose,
@@ -27,7 +28,7 @@ from lmgraph.graph.expressions import (
 from lmgraph.graph.graph import Graph
 from lmgraph.graph.nodes import CheckNode, MapNode, Node, NodeId, Region
 from lmgraph.graph.walk import inner_expressions, inner_regions, own_expressions, walk
-from lmgraph.passes.facts import Facts, holding, is_call, is_felt
+from lmgraph.passes.facts import Facts, is_call, is_felt
 from lmgraph.passes.rewrite import each_body, with_expressions, with_nodes, with_regions
 
 MOST_TAKEN = 8

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from lmgraph.graph.effects import bodies
 from lmgraph.graph.expressions import ValueId, references
 from lmgraph.graph.graph import Graph
 from lmgraph.graph.nodes import LmCall, LoopNode, MapNode, Region
 from lmgraph.graph.walk import inner_regions, values_of, walk
-from lmgraph.passes.base import bodies
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
     artifact.json   format, program name, hashes of graph, params and every file
     graph.json      the graph, as `lmgraph compile` prints it
-    params.json     instructions, demos, adapters
+    params.json     instructions, demos, adapters, counts
     adapters/       one PEFT folder (safetensors) for each adapter version
     files/          the data and Python files the graph names, under their own relative paths
     ...             whatever a stage adds: report.md, scores.json, events.jsonl
@@ -24,6 +24,7 @@ from typing import Any
 
 from lmgraph.errors import ArtifactError, Corrupt, GraphInvariantError, GraphMismatch, VersionMismatch
 from lmgraph.graph import dump
+from lmgraph.graph.counts import misfits
 from lmgraph.graph.graph import Graph
 from lmgraph.graph.verify import verify
 from lmgraph.program import params as params_module
@@ -139,7 +140,7 @@ def _from_format_1(data: Any, graph: Graph) -> dict[str, Any]:
 
 
 def check_fit(graph: Graph, params: Params, where: object) -> None:
-    """Whether ``params`` were made for these modules. Raises: GraphMismatch that names each module that differs."""
+    """Whether ``params`` were made for these modules and counts. Raises: GraphMismatch that names all that differ."""
     problems = [
         f"no parameters for module `{module.name}`" for module in graph.modules if module.name not in params.modules
     ]
@@ -152,6 +153,7 @@ def check_fit(graph: Graph, params: Params, where: object) -> None:
         if node.adapter is not None and node.adapter not in params.adapters:
             problems.append(f"`{name}` uses the adapter {node.adapter}, which is not there")
     problems += mixed_adapters(graph, params)
+    problems += misfits(graph, params.counts)
     if problems:
         raise GraphMismatch(
             f"{where} does not fit the program: {'; '.join(problems)}.", hint="tune the changed program again"

@@ -117,6 +117,8 @@ def _apply(name: str, operands: list[Evaluator]) -> Evaluator:
         for second in operands[1:]:
             first = _both(first, second) if name == "and" else _either(first, second)
         return first
+    if name in _CHOICES:
+        return _chosen(*_CHOICES[name], operands)
     if name in _UNARY:
         return _UNARY[name](first)
     second = operands[1]
@@ -149,6 +151,17 @@ def _finite(name: str, compute: Callable[[Any, Any], Any], first: Evaluator, sec
     return apply
 
 
+def _chosen(choose: Callable[..., Any], lists: int, operands: list[Evaluator]) -> Evaluator:
+    """``operands`` are the ``lists`` that it chooses from and by, and what these were made of."""
+
+    def chosen(scope: Scope) -> Any:
+        for given in operands[lists:]:
+            given(scope)
+        return choose(*(one(scope) for one in operands[:lists]))
+
+    return chosen
+
+
 def _best(candidates: Sequence[Any], scores: Sequence[Any]) -> Any:
     scored = [index for index, score in enumerate(scores) if score is not None]
     if not scored:
@@ -163,12 +176,12 @@ def _vote(candidates: Sequence[Any]) -> Any:
     return max(given, key=given.count)
 
 
+_CHOICES: dict[str, tuple[Callable[..., Any], int]] = {"best": (_best, 2), "vote": (_vote, 1)}
 _UNARY: dict[str, Callable[[Evaluator], Evaluator]] = {
     "not": lambda operand: lambda scope: not operand(scope),
     "neg": lambda operand: lambda scope: -operand(scope),
     "len": lambda operand: lambda scope: len(operand(scope)),
     "text": lambda operand: lambda scope: as_text(operand(scope)),
-    "vote": lambda operand: lambda scope: _vote(operand(scope)),
 }
 _TESTS: dict[str, Callable[[Any, Any], Any]] = {
     "==": operator.eq,
@@ -179,7 +192,6 @@ _TESTS: dict[str, Callable[[Any, Any], Any]] = {
     ">=": operator.ge,
     "in": lambda item, container: item in container,
     "not in": lambda item, container: item not in container,
-    "best": _best,
 }
 _ARITHMETIC: dict[str, Callable[[Any, Any], Any]] = {
     "+": operator.add,

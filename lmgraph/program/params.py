@@ -66,6 +66,9 @@ class NodeParams:
 class Params:
     modules: Mapping[str, NodeParams]
     adapters: Mapping[str, AdapterRef] = field(default_factory=dict)
+    counts: Mapping[str, int] = field(default_factory=dict)
+    """Bounds of loops and numbers of retrievals in place of the author's, by names such as `Search.hop.bound`: at least
+    1, and at most what the author says (graph/counts.py)."""
 
     @staticmethod
     def default(graph: Graph) -> Params:
@@ -87,7 +90,11 @@ class Params:
         }
         known = {**self.adapters, ref.key: ref}
         used = {params.adapter for params in changed.values()}
-        return Params(changed, {key: adapter for key, adapter in known.items() if key in used})
+        return replace(self, modules=changed, adapters={key: adapter for key, adapter in known.items() if key in used})
+
+    def with_count(self, name: str, value: int) -> Params:
+        """A copy with one of the counts."""
+        return replace(self, counts={**self.counts, name: value})
 
 
 def as_learned(module: ModuleSpec, params: NodeParams) -> ModuleSpec:
@@ -122,7 +129,8 @@ def to_data(params: Params) -> dict[str, Any]:
             **{name: value for name, value in _settings(node).items() if value is not None},
         }
     adapters = {key: {**asdict(ref), "folder": ref.folder.as_posix()} for key, ref in sorted(params.adapters.items())}
-    return {"modules": modules, "adapters": adapters}
+    counts = {"counts": dict(sorted(params.counts.items()))} if params.counts else {}
+    return {"modules": modules, "adapters": adapters, **counts}
 
 
 def _settings(node: NodeParams) -> dict[str, Any]:
@@ -152,7 +160,7 @@ def from_data(data: Mapping[str, Any]) -> Params:
         )
         for key, ref in data["adapters"].items()
     }
-    return Params(modules, adapters)
+    return Params(modules, adapters, {str(name): int(value) for name, value in data.get("counts", {}).items()})
 
 
 def params_hash(params: Params) -> str:

@@ -3,7 +3,7 @@
 A module is known by its name; `moved Old -> New` says that it was renamed. Parameters load where the interface is the
 same. Where the author changed what is around them they are stale, which is told and no obstacle. An adapter loads on
 the model it was trained on only, and nothing that was learned for an LM with clearance for private values on one
-without.
+without. A count that is gone, or that the author has made smaller than what was chosen, is left out.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from lmgraph.errors import GraphMismatch
+from lmgraph.graph.counts import counts_of
 from lmgraph.graph.graph import Graph, ModuleSpec
 from lmgraph.program import refusals
 from lmgraph.program.fingerprints import (
@@ -56,12 +57,13 @@ def rebind(learned: Program, graph: Graph) -> Rebound:
     rebinding = _Rebinding(learned, graph)
     modules = {module.name: rebinding.module(module) for module in graph.modules}
     rebinding.orphans()
+    counts = dict(rebinding.counts())
     problems, notes = tuple(rebinding.problems), tuple(rebinding.notes)
     if any(one.is_error for one in problems):
         return Rebound(None, problems, notes)
     used = {params.adapter for params in modules.values()}
     adapters = {key: ref for key, ref in learned.params.adapters.items() if key in used}
-    return Rebound(Params(modules, adapters), problems, notes)
+    return Rebound(Params(modules, adapters, counts), problems, notes)
 
 
 class _Rebinding:
@@ -157,6 +159,20 @@ class _Rebinding:
             else:
                 same = [one for one in fresh if interface_hash(one) == interface_hash(old)]
                 self._add(refusals.orphan(of, [one.derived_from or one.name for one in same], declared))
+
+    def counts(self) -> Iterator[tuple[str, int]]:
+        """The counts that the program still has and still lets be as large."""
+        known, before = counts_of(self._graph), counts_of(self._old_graph)
+        for name, value in self._learned.counts.items():
+            now = known.get(name)
+            if now is None or value > now.most:
+                self._add(refusals.count(name, value, now))
+                continue
+            if name in before and before[name].most != now.most:
+                self.notes.append(
+                    f"`{name}` was chosen as {value} of at most {before[name].most}, which is {now.most} now"
+                )
+            yield name, value
 
     def _add(self, problem: Problem) -> None:
         if problem not in self.problems:  # of a module and of the parts that its strategy makes

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lmgraph.graph.counts import Count
 from lmgraph.graph.graph import LmSpec, ModuleSpec
 from lmgraph.program.fingerprints import model_name
 from lmgraph.program.interface import behaviour_changes, field_changes
@@ -66,6 +67,14 @@ def taken(name: str, new: str, source: str) -> Problem:
         (f"`{name}` and `{source}` both have learned parameters in the artifact",),
         f"delete `moved {name} -> {new}` to give up what `{name}` learned",
     )
+
+
+def count(name: str, value: int, now: Count | None) -> Problem:
+    """``now`` is the count as the program has it; None where it is gone."""
+    message = f"`{name}` was chosen as {value}, and " + (
+        "the program has no such count" if now is None else f"its author says at most {now.most} now"
+    )
+    return Problem("W0802", None, message, ("it is left out: what the author wrote holds",))
 
 
 def adapter(module: str, base: str, now: LmSpec) -> Problem:

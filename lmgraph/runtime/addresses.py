@@ -56,13 +56,17 @@ def is_loopback(url: str) -> bool:
         return host == "localhost"
 
 
+def may_be_private(url: str, environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether an LM with `clearance: private` may be bound to ``url``."""
+    listed = environment.get(PRIVATE_HOSTS_VARIABLE, "").split(",")
+    return is_loopback(url) or host_of(url) in {host.strip().lower() for host in listed if host.strip()}
+
+
 def check_clearance(lm: str, urls: Iterable[str], environment: Mapping[str, str] = os.environ) -> None:
     """Raises: ConfigError if an LM with `clearance: private` would send what it is given to a host that may not see
     it."""
-    listed = environment.get(PRIVATE_HOSTS_VARIABLE, "").split(",")
-    allowed = {host.strip().lower() for host in listed if host.strip()}
     for url in urls:
-        if not is_loopback(url) and host_of(url) not in allowed:
+        if not may_be_private(url, environment):
             raise ConfigError(
                 f"LM `{lm}` has `clearance: private`, and {host_of(url)} is another machine.",
                 hint=f"bind it to this machine (--lm {lm}=local), or list the host in {PRIVATE_HOSTS_VARIABLE}",

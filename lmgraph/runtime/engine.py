@@ -71,8 +71,8 @@ class GenerateRequest:
     """`name@version` of a loaded adapter; None is the base model."""
     request_id: str = ""
     rank: tuple[int, int] = (0, 0)
-    """Where more requests wait than an engine takes, the lowest goes first: (number of the run, minus the calls that
-    wait for this one, one after another)."""
+    """Where more requests wait than an engine takes, the lowest goes first: (number of the run, minus what waits for
+    this one, as graph/critical.py measures it)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,7 +69,8 @@ class PlannedCall(Planned):
     name: str
     arguments: tuple[PlannedOperand, ...]
     behind: int = 0
-    """Calls of modules that wait for this one, one after another: the critical path from here to the flow's end."""
+    """What waits for this call, one thing after another, as graph/critical.py measures it: the critical path from here
+    to the flow's end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

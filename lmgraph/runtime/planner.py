@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import pairwise
 from typing import Any
 
+from lmgraph.graph.critical import CriticalPaths
 from lmgraph.graph.effects import acts, flows_with, guards, nodes_with
 from lmgraph.graph.expression_text import paths_read
 from lmgraph.graph.expressions import Expr, references
@@ -29,7 +30,6 @@ from lmgraph.graph.nodes import (
 )
 from lmgraph.graph.walk import inner_regions, leaves, node_references, values_of, walk
 from lmgraph.program.expressions import compile_expression
-from lmgraph.runtime.critical import CriticalPaths
 from lmgraph.runtime.plan import (
     FlowPlan,
     PlannedCall,
@@ -46,6 +46,10 @@ from lmgraph.runtime.plan import (
     RegionPlan,
 )
 
+MOST_PLANS = 64
+"""Of one flow, that differ in what waits for it. Flows that call others twice would have twice as many at each level;
+beyond these the nearest one serves, for what waits only says which call goes first."""
+
 
 class Planner:
     """Plans of one graph. ``stubbed`` flows are calls like any other; ``waits`` says whether an extern suspends."""
@@ -56,7 +60,8 @@ class Planner:
         self._graph = graph
         self._stubbed = stubbed
         self._waits = waits
-        self._flows: dict[tuple[str, int], FlowPlan] = {}
+        self._flows: dict[str, dict[int, FlowPlan]] = {}
+        """By name, and by what waits for the flow."""
         self.paths = CriticalPaths(graph, self.waits)
         bodies = [*(flow.body for flow in graph.flows), *(one.body for one in graph.metrics if one.body is not None)]
         acting, guarding = flows_with(graph, acts), flows_with(graph, guards)
@@ -65,13 +70,16 @@ class Planner:
         self._loops = {node.id for body in bodies for node in walk(body) if isinstance(node, LoopNode)}
 
     def flow(self, name: str, after: int = 0) -> FlowPlan:
-        """``after`` calls of modules wait for what it gives."""
-        if (name, after) not in self._flows:
+        """``after`` is the longest chain that waits for what it gives, as graph/critical.py measures it."""
+        known = self._flows.setdefault(name, {})
+        if after not in known and len(known) >= MOST_PLANS:
+            after = min(known, key=lambda one: abs(one - after))
+        if after not in known:
             spec = self._graph.flow(name)
             given = tuple((field.name, parameter.id) for field, parameter in _pairs(spec.inputs, spec.body.parameters))
             outputs = [field.name for field in spec.outputs]
-            self._flows[name, after] = FlowPlan(name, given, _Body(self, outputs).region(spec.body, name, after))
-        return self._flows[name, after]
+            known[after] = FlowPlan(name, given, _Body(self, outputs).region(spec.body, name, after))
+        return known[after]
 
     def metric(self, spec: MetricSpec) -> FlowPlan:
         """Its call keys start with the metric's name."""
@@ -150,7 +158,7 @@ class _Body:
         """Names of the carried variables of the loops around."""
 
     def region(self, region: Region, path: str, after: int) -> RegionPlan:
-        """``path`` is the id of the nearest flow, loop or map around; ``after`` calls wait for the region."""
+        """``path`` is the id of the nearest flow, loop or map around; a chain of ``after`` waits for the region."""
         waits = self._planner.waits(region)
         suspending = [self._planner.suspends(node) for node in region.nodes]
         behind = self._planner.paths.behind(region, after)

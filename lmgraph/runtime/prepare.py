@@ -16,7 +16,7 @@ from pydantic_core import SchemaValidator, ValidationError
 from lmgraph.errors import ConfigError, DataError, EngineRejected, EngineUnavailable
 from lmgraph.graph.graph import DEFAULT_LM, Graph, ModuleSpec
 from lmgraph.graph.nodes import Region
-from lmgraph.passes import check_names, optimized
+from lmgraph.passes import check_names, optimized, with_counts
 from lmgraph.program.params import as_learned
 from lmgraph.program.program import Program
 from lmgraph.program.values import fields_schema, misfit
@@ -76,8 +76,9 @@ class Preparations:
         check_names(passes_off)
         self._bindings = bindings
         self._passes_off = passes_off
-        self._optimized: tuple[Graph, Graph] | None = None
-        """The last graph that passes were run on, and what they made of it: most programs differ in parameters only."""
+        self._optimized: tuple[Graph, Mapping[str, int], Graph] | None = None
+        """The last graph that passes were run on, its counts, and what they made of it: most programs differ in other
+        parameters only."""
         self._ready: OrderedDict[_Key, Prepared] = OrderedDict()
         self._lock = asyncio.Lock()
 
@@ -100,7 +101,7 @@ class Preparations:
         what = f"Flow `{name}`"
 
         async def make() -> Prepared:
-            graph = program.graph if as_written else self._after_passes(program.graph)
+            graph = _tuned(program) if as_written else self._after_passes(program)
             spec = graph.flow(name)
             if refuse:
                 refuse_tools(graph, reach(graph, spec.body, stubs).externs, what)
@@ -118,17 +119,18 @@ class Preparations:
         """The body of a metric. Modules that name no LM of their own run on ``judge``."""
 
         async def make() -> Prepared:
-            graph = self._after_passes(program.graph)
+            graph = self._after_passes(program)
             spec = graph.metric(name)
             assert spec.body is not None
             return await self._make(program, graph, spec.body, (), judge, lambda planner: planner.metric(spec))
 
         return await self._find((id(program), "metric", name, frozenset([judge or ""])), make)
 
-    def _after_passes(self, graph: Graph) -> Graph:
-        if self._optimized is None or self._optimized[0] is not graph:
-            self._optimized = graph, optimized(graph, self._passes_off)
-        return self._optimized[1]
+    def _after_passes(self, program: Program) -> Graph:
+        graph, counts = program.graph, program.params.counts
+        if self._optimized is None or self._optimized[0] is not graph or self._optimized[1] != counts:
+            self._optimized = graph, counts, optimized(_tuned(program), self._passes_off)
+        return self._optimized[2]
 
     def clear(self) -> None:
         self._ready.clear()
@@ -211,6 +213,10 @@ class Preparations:
                     continue
                 if isinstance(module.engine, AdapterEngine):
                     await module.engine.unload_adapter(module.adapter)
+
+
+def _tuned(program: Program) -> Graph:
+    return with_counts(program.graph, program.params.counts)
 
 
 def _prefix(engine: Engine, renderer: PromptRenderer, adapter: str | None) -> tuple[str, ...] | None:

@@ -271,14 +271,17 @@ class Runtime:
         trace: Trace,
         judge: str | None = None,
         seed: int = 0,
+        recorded: Sequence[Trace] = (),
     ) -> Any | Failure:
         """The value of a metric that is an expression, on one row and what a run of it gave.
 
         The calls it makes are appended to ``trace.judged``; modules that name no LM run on ``judge``. They decode
-        constrained and at their own temperatures, whatever the run did. Raises: as ``run``.
+        constrained and at their own temperatures, whatever the run did. Those that metrics made of ``recorded`` runs
+        answer the very same ones. Raises: as ``run``.
         """
         prepared = await self._preparations.metric(program, metric, judge)
-        sampling = self._sampling(RunOptions(seed=seed, identity=trace.identity))
+        answers = [RecordedAnswers(Record(replace(one, calls=one.judged))) for one in recorded if one.judged]
+        sampling = self._sampling(RunOptions(seed=seed, identity=trace.identity), answers)
         run = Run(prepared, {}, sampling, self._python, run_key(trace.identity, trace.run_id), trace.judged, [])
         result = await run_flow(prepared, {"gold": gold, "pred": pred}, run.call, lambda asked: None)
         trace.judged.sort(key=call_order)

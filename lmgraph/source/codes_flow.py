@@ -33,9 +33,9 @@ E07: tuple[CodeInfo, ...] = (
         "E0703",
         "private control of a public call",
         "Whether a call is made, and how often, tells as much as its arguments: under a private condition, after a "
-        "loop or flow that ended early for a private reason, for each element of a list whose length is private, or "
-        "in place of a call that failed on private values. Call it in any case and choose afterwards, or release "
-        "what decides.",
+        "loop or flow that ended early for a private reason, for each element of a list whose length is private, in "
+        "place of a call that failed on private values, or, where the run goes on, with what that call would have "
+        "given. Call it in any case and choose afterwards, or release what decides.",
         _ASK + "flow Help(text: str, ill: private bool) -> (answer: str) {\n"
         '  var answer = "Get well."\n  if not ill {\n    answer := Ask(text).answer\n  }\n  return (answer=answer)\n}',
     ),

@@ -73,7 +73,8 @@ W08: tuple[CodeInfo, ...] = (
         "W0802",
         "learned parameters are left out",
         "The artifact holds parameters of a module that the program does not have, and no module of the program is "
-        "new: it was deleted, and they are not used.",
+        "new: it was deleted, and they are not used. Or they are the bound of a loop or the number of a retrieval, "
+        "and that is gone, or its author has made it smaller than what was chosen.",
         _ANSWER,
         learned=f"{_SORT}\n{_ANSWER}",
     ),

@@ -131,7 +131,8 @@ E03: tuple[CodeInfo, ...] = (
         "E0318",
         "objective does not hold together",
         "An objective names a flow, data and metrics. The metrics read this flow and these rows, the rows hold the "
-        "flow's inputs, and every metric has a weight where weights are written.",
+        "flow's inputs, and every metric has a weight where weights are written. What it lets change may change and is "
+        "one thing of the program.",
         "record Row { text: str  label: str }\n" + _ANSWER
         + 'dataset rows: Row = jsonl "rows.jsonl"\n'
         "metric right(gold: Row, pred: Answer.out) -> bool = gold.label == pred.answer\n"

@@ -21,6 +21,11 @@ class ScoredRows:
     unscored: dict[str, str]
     """Why, by row."""
 
+    @property
+    def tokens(self) -> list[int]:
+        """What each row took: tokens that models read and wrote."""
+        return [one.trace.prompt_tokens + one.trace.completion_tokens for one in self.rollouts]
+
 
 async def score_rows(lab: Lab, program: Program, rows: Sequence[Example], *, phase: str) -> ScoredRows:
     """Run and score ``rows``. Equal phases share their random numbers, and calls that a change does not reach are taken
@@ -34,6 +39,40 @@ async def score_rows(lab: Lab, program: Program, rows: Sequence[Example], *, pha
             scores.append(lab.task.objective.low)
             unscored[rollout.example.id] = "; ".join(failure.message for failure in rollout.score.failed.values())
     return ScoredRows(done, scores, unscored)
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """How far runs came, by module."""
+
+    answered: list[str]
+    """Modules that gave an answer at least once, be it one that does not parse."""
+    failed: dict[str, str]
+    """Modules that were called and gave none: why, the first time."""
+
+
+def reach(rollouts: Sequence[Rollout]) -> Reach:
+    """A call that its engine failed leaves a step in the trace and no call."""
+    answered = dict.fromkeys(call.module for run in rollouts for call in run.trace.calls)
+    failed: dict[str, str] = {}
+    for step in (step for run in rollouts for step in run.trace.steps):
+        if step.kind == "lm" and step.failure is not None and step.name not in answered:
+            failed.setdefault(step.name, step.failure.message)
+    return Reach(list(answered), failed)
+
+
+def left_notes(modules: Sequence[str], found: Reach, rows: int) -> list[str]:
+    """Sentences for the report on those of ``modules`` that are left as they are, because no run has an answer of
+    them."""
+    failed = [name for name in modules if name in found.failed]
+    never = [name for name in modules if name not in found.failed and name not in found.answered]
+    notes = [
+        f"Every call of {name} failed on {rows} training rows, so it is left as it is: {found.failed[name]}"
+        for name in failed
+    ]
+    if never:
+        notes.append(f"Never called on {rows} training rows, so left as it is: {', '.join(never)}.")
+    return notes
 
 
 def unscored_note(unscored: dict[str, str]) -> str | None:

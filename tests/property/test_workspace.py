@@ -16,7 +16,7 @@ from lmgraph.graph.dump import dump
 from lmgraph.source import Source
 from support.large_program import many_parts, one_flow
 from support.mutate import Mutator
-from support.programs import random_program
+from support.programs import PRELUDE, PYTHON, random_program
 from support.real_programs import Program, real_programs
 
 SESSIONS = 24
@@ -67,6 +67,35 @@ def test_edits(session: int) -> None:
         elif chance.random() < 0.6:
             text = chance.choice(compiled)
         text = edited(text, chance)
+
+
+@pytest.mark.parametrize("session", range(8))
+def test_edits_of_several_files(session: int, tmp_path: Path) -> None:
+    """Flows in one file, what they call in another one; either is edited."""
+    chance = Random(f"two files:{session}")
+    names = re.findall(r"^(?:enum|record|module|fn|retriever|tool) (\w+)", PRELUDE, re.MULTILINE)
+    flows = random_program(session).removeprefix(PRELUDE)
+    texts = {"parts.lmg": PRELUDE, "main.lmg": f'edition 1\nfrom "parts.lmg" import {", ".join(names)}\n{flows}'}
+    compiling = dict(texts)
+    (tmp_path / "steps.py").write_text(PYTHON, encoding="utf-8")
+    main, workspace = tmp_path / "main.lmg", Workspace()
+    for number in range(EDITS):
+        for name, text in texts.items():
+            (tmp_path / name).write_text(text, encoding="utf-8")
+            workspace.change(tmp_path / name, text)
+        fresh = compile_source(Source(str(main), texts["main.lmg"], main), root=tmp_path)
+        assert number or fresh.graph is not None
+        try:
+            assert_same(workspace.compile(main), fresh)
+        except BaseException as error:
+            error.add_note(f"session {session}, edit {number}:\n{texts}")
+            raise
+        if fresh.graph is not None:
+            compiling = dict(texts)
+        elif chance.random() < 0.6:
+            texts = dict(compiling)
+        name = chance.choice(sorted(texts))
+        texts[name] = edited(texts[name], chance)
 
 
 def edited(text: str, chance: Random) -> str:

@@ -64,7 +64,7 @@ def answer(prompt: str, request: GenerateRequest) -> Sequence[str]:
 
 
 async def search(folder: Path, program: Program, optimizer: str) -> None:
-    async with Runtime(everything=ScriptedEngine(answer, latency=0.001)) as runtime:
+    async with Runtime(everything=ScriptedEngine(answer, latency=0.001), store=folder / "traces.db") as runtime:
         await optimize(
             program,
             [StageSpec(optimizer, OPTIONS[optimizer])],

@@ -12,7 +12,7 @@ import random
 import re
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,13 @@ class SglangDouble(HttpDouble):
         self.key: str | None = None
         self.registered: dict[str, str] = {}
         self.remembered: dict[str, str] = {}
+        self.incremental = True
+        """Whether events of a stream tell what is new, as with `--incremental-streaming-output`."""
+        self.tokens_an_event = 1
+        self.breaks_after: int | None = None
+        """Events of a stream, after which the connection breaks."""
+        self.hangs_after: int | None = None
+        """The same, and nothing more comes."""
         self.aborted: list[str] = []
 
     def restart(self) -> None:
@@ -91,8 +98,42 @@ class SglangDouble(HttpDouble):
     async def _generate(self, request: Request) -> Response | None:
         if self.seconds:
             await asyncio.sleep(self.seconds)
-        response = self._answer(request.body)
-        return response if self.change is None else await self.change(request, response)
+        response: Response | None = self._answer(request.body)
+        assert response is not None
+        if self.change is not None:
+            response = await self.change(request, response)
+        return self._streamed(response) if request.body["stream"] and response is not None else response
+
+    def _streamed(self, response: Response) -> Response:
+        """The answer as 0.5.23 streams it: what is refused is an event too, under a status that is good."""
+        if response.raw is not None:
+            return response
+        body = response.body
+        if response.status == 400:
+            error = {"type": "invalid_request_error", "code": 400, "retryable": False}
+            events: list[Any] = [{"error": {**body["error"], **error}}]
+        else:
+            events = list(self._events(body))
+        data = [f"data: {json.dumps(event)}\n\n" for event in events]
+        whole = "".join([*data, "data: [DONE]\n\n"]).encode()
+        headers = {"Content-Type": "text/event-stream; charset=utf-8", "Content-Length": str(len(whole))}
+        sent = self.breaks_after if self.breaks_after is not None else self.hangs_after
+        raw = whole if sent is None else "".join(data[:sent]).encode()
+        return Response(headers=headers, raw=raw, then_reset=self.breaks_after is not None)
+
+    def _events(self, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        ids, meta = body["output_ids"], body["meta_info"]
+        start = 0
+        while start < len(ids):
+            end = min(len(ids), start + self.tokens_an_event)
+            first = start if self.incremental else 0
+            sampled = meta["output_token_logprobs"][first:end]
+            so_far = {"completion_tokens": end, "output_token_logprobs": sampled, "output_token_logprobs_length": end}
+            if end < len(ids):
+                so_far["finish_reason"] = None
+            text = self.tokenizer.decode(ids[first:end])
+            yield {"text": text, "output_ids": ids[first:end], "meta_info": {**meta, **so_far}}
+            start = end
 
     def _answer(self, body: dict[str, Any]) -> Response:
         params, prompt = body["sampling_params"], body["input_ids"]

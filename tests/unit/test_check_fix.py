@@ -30,6 +30,11 @@ def fixed(body: str, root: Path | None = None) -> str:
             "  x = Ask(q)\n  y = x.a\n  z = [y, q]\n  return (a=q)\n", "  return (a=q)\n", id="values of unused values"
         ),
         pytest.param(
+            "  x0 = q\n" + "".join(f"  x{number + 1} = x{number}\n" for number in range(120)) + "  return (a=q)\n",
+            "  return (a=q)\n",
+            id="a long chain of unused values",
+        ),
+        pytest.param(
             "  # before\n  x = Ask(q)  # behind\n  return (a=q)\n",
             "  # before\n  # behind\n  return (a=q)\n",
             id="comments stay",

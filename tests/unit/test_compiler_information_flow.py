@@ -56,6 +56,10 @@ KINDS = {
     "a private demo": "demos from rows, whose answers are private",
     "private feedback": "what a public model writes",
     "a judge": "a judge",
+    "a judge in a flow": "a judge inside a flow that a metric calls",
+    "a caught failure": "a value that may be missing, where the run goes on",
+    "a guarded tool": "a tool behind an assert, where the run goes on",
+    "an unread failure": "a value that may be missing, and that no output needs",
     "a flow call": "a flow that calls a flow",
     "a record's field": "a field of a record",
     "a union": "inside a union",
@@ -186,8 +190,15 @@ def test_what_is_found_of_a_program() -> None:
     assert taint is not None
     assert [(one.kind, one.name, one.lm, one.fields) for one in found.given] == [("module", "Keep", "here", ("text",))]
     (channel,) = found.channels
-    assert (channel.objective, channel.module, channel.lm) == ("right", "Ask", "cloud")
+    assert (channel.objective, channel.place, channel.seer) == ("right", "Ask", "lm cloud")
     assert channel.knobs == ("instruction", "demos", "weights")
+
+
+def test_what_a_cleared_module_learns_may_stand_in_public_outputs() -> None:
+    """It is asked with public values, so what it gives counts as public; its demos and weights are of private rows."""
+    text = LISTED.replace("kept = Keep(text=q)", 'kept = Keep(text="hello")')
+    found = information_flow(compiled(text).require())
+    assert [(one.place, one.seer) for one in found.channels] == [("Ask", "lm cloud"), ("Keep", None)]
 
 
 def test_explain_and_plan(tmp_path: Path) -> None:
@@ -200,6 +211,8 @@ def test_explain_and_plan(tmp_path: Path) -> None:
     assert "made of the private F.q" in told.stdout
     assert "module Keep (lm here, clearance private): text" in told.stdout
     assert "private scores choose instruction, demos, weights of Ask" in told.stdout
+    assert "a run that fails on private values may make fewer calls" in told.stdout
+    assert "an engine that cannot hold a model to a form asks a module without retries once more" in told.stdout
     assert "a run of F: 2 calls of models, 256 tokens written, 2 calls one after the other" in told.stdout
     planned = CliRunner().invoke(app, ["plan", str(path)])
     assert planned.exit_code == 0, planned.output

@@ -44,8 +44,9 @@ def without_later_fields(data: Any) -> Any:
         return [without_later_fields(one) for one in data]
     if not isinstance(data, dict):
         return data
-    later = {"fn": ("label", "clearance"), "retriever": ("label", "clearance"), "tool": ("label", "clearance")}
-    left_out = ("label",) if data.get("kind") == "expr" else later.get(data.get("kind", ""), ())
+    extern = ("label", "clearance")
+    later = {"fn": extern, "retriever": extern, "tool": extern, "expr": ("label",), "objective": ("counts",)}
+    left_out = later.get("objective" if "judge" in data else data.get("kind", ""), ())
     return {key: without_later_fields(value) for key, value in data.items() if key not in left_out}
 
 

@@ -99,6 +99,8 @@ def test_values(expression: Expr, expected: Any) -> None:
         (apply("+", 10**400, 0.5), "too large"),
         (apply("best", ref("texts"), MakeList((Const(None),) * 4)), "no candidate has a score"),
         (apply("vote", MakeList((Const(None),))), "no candidate to choose"),
+        (apply("best", ref("texts"), MakeList((Const(None),) * 4), GetItem(ref("xs"), Const(3))), "index 3 is outside"),
+        (apply("vote", MakeList((Const(None),)), GetItem(ref("xs"), Const(3))), "index 3 is outside"),
         (Ensure(ref("n"), apply(">", Ref(IT), 5), "it > 5"), "must meet it > 5, got 3"),
     ],
 )

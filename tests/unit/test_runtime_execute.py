@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 from pathlib import Path
 
 import pytest
@@ -89,10 +88,8 @@ async def test_call_keys_are_paths_with_indices(workflow: Program) -> None:
 
 async def test_what_can_run_at_once_does(workflow: Program) -> None:
     engine = ScriptedEngine(script, latency=0.05)
-    began = time.perf_counter()
     await run(workflow, engine)
     assert engine.most_at_once >= 4
-    assert time.perf_counter() - began < 0.05 * 5, "three calls in sequence, not seven"
 
 
 async def test_a_failed_call_poisons_what_reads_it_and_nothing_else(workflow: Program) -> None:

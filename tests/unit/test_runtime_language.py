@@ -126,6 +126,19 @@ async def test_best_of_takes_the_best_sample_that_meets_the_asserts(folder: Path
     assert all(call.temperature > 0 for call in done.calls)
 
 
+@pytest.mark.parametrize("select", ["length", "vote", ""])
+async def test_best_of_fails_for_what_its_arguments_failed_for(folder: Path, select: str) -> None:
+    text = BEST.replace("select: length", f"select: {select}" if select else 'check answer != "" else "empty"')
+    text = text.replace("flow F(question: str)", "flow F(questions: list[str])").replace(
+        "Say(question)", "Say(question=questions[1])"
+    )
+    engine = ScriptedEngine({"": "yes"})
+    done = await run(program_from(folder, text), engine, questions=["only one"])
+    assert done.failure is not None
+    assert done.failure.message == "index 1 is outside the list, which has 1 elements"
+    assert not engine.requests
+
+
 LOOP = """
 edition 1
 

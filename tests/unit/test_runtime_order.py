@@ -1,4 +1,4 @@
-"""Which calls go first: of earlier runs, then those that the most calls wait for; and one ahead of those like it."""
+"""Which calls go first: of earlier runs, then those that the most tokens wait for; and one ahead of those like it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from typing import Any
 from lmgraph.engines.http.limiter import Limiter
 from lmgraph.errors import EngineError
 from lmgraph.graph.nodes import MakeList
+from lmgraph.graph.types import STR
 from lmgraph.program import Program
 from lmgraph.runtime import ResponseCache, RunOptions, Runtime
 from lmgraph.runtime.engine import GenerateRequest
+from lmgraph.runtime.planner import Planner
 from lmgraph.testing import Reply, ScriptedEngine
 from support.graphs import TEXTS, apply, call, each, either, expression, flow, lm, out, program, ref, region, repeat
 
@@ -28,11 +30,15 @@ async def ran(made: Program, times: int = 1) -> ScriptedEngine:
     return engine
 
 
-async def test_a_call_says_how_many_wait_for_it_and_of_which_run_it_is() -> None:
+TOKENS = 128
+"""That each of the calls here may write."""
+
+
+async def test_a_call_says_how_much_waits_for_it_and_of_which_run_it_is() -> None:
     chain = [lm("F/a"), lm("F/b", out("F/a")), lm("F/c", out("F/b"))]
     made = program(flow("F", [lm("F/alone"), *chain], {"one": out("F/alone"), "other": out("F/c")}))
     engine = await ran(made, times=2)
-    assert ranks(engine) == {"F/alone": (1, 0), "F/a": (1, -2), "F/b": (1, -1), "F/c": (1, 0)}
+    assert ranks(engine) == {"F/alone": (1, 0), "F/a": (1, -2 * TOKENS), "F/b": (1, -TOKENS), "F/c": (1, 0)}
     assert {request.rank[0] for request in engine.requests} == {0, 1}
 
 
@@ -53,10 +59,20 @@ async def test_what_waits_outside_a_map_a_loop_a_branch_or_a_flow_counts_too() -
         lm("F/end", ref("F/if:out")),
     ]
     made = program(flow("F", nodes, {"out": out("F/end"), "all": ref("F/map")}, outputs={"all": TEXTS}), inner)
-    found = {key: -behind for key, (_, behind) in ranks(await ran(made)).items()}
+    found = {key: -behind / TOKENS for key, (_, behind) in ranks(await ran(made)).items()}
     assert found == {
         "F/sub/g": 5, "F/sub/h": 4, "F/map[0]/m": 0, "F/map[1]/m": 0, "F/loop[0]/l": 3, "F/if.then/t": 1, "F/end": 0,
     }  # fmt: skip
+
+
+async def test_flows_that_call_others_twice_are_planned_at_any_depth() -> None:
+    flows = [flow("F0", [lm("F0/a", ref("F0/q"))], {"out": out("F0/a")}, {"q": STR})]
+    for level in range(1, 31):
+        one, other = f"F{level}/b", f"F{level}/c"
+        nodes = [call(one, f"F{level - 1}", q=ref(f"F{level}/q")), call(other, f"F{level - 1}", q=out(one))]
+        flows.append(flow(f"F{level}", nodes, {"out": out(other)}, {"q": STR}))
+    plan = Planner(program(*flows).graph).flow("F30")
+    assert [node.id for node in plan.body.nodes] == ["F30/b", "F30/c"]
 
 
 async def test_a_busy_server_takes_the_lowest_rank_first_and_equal_ones_as_they_came() -> None:

@@ -133,13 +133,14 @@ async def test_rollouts_are_answered_from_earlier_ones_of_the_same_row_and_sampl
     async with Runtime(everything=serving) as runtime:
         first = await rollouts(runtime, made, task, rows, plan)
         assert len(serving.requests) == 8
-        again = await rollouts(runtime, made, task, rows, plan, recorded=first)
+        traces = [one.trace for one in first]
+        again = await rollouts(runtime, made, task, rows, plan, recorded=traces)
         assert len(serving.requests) == 8
         assert [one.score for one in again] == [one.score for one in first]
         other = replace(plan, step=1)
-        await rollouts(runtime, made, task, rows, other, recorded=first)
+        await rollouts(runtime, made, task, rows, other, recorded=traces)
         assert len(serving.requests) == 16, "another step has other seeds"
         changed = made.with_params(made.params.with_module("Classify", instruction="Otherwise."))
-        await rollouts(runtime, changed, task, rows, plan, recorded=[*first, *again])
+        await rollouts(runtime, changed, task, rows, plan, recorded=[*traces, *(one.trace for one in again)])
         assert len(serving.requests) == 24
         assert first[0].trace.identity == RunIdentity("s", "search", 0, rows[0].id, 0)

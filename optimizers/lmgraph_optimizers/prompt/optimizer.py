@@ -1,4 +1,5 @@
-"""The prompt optimizer: propose instructions and demo sets for every module, then search over all of them jointly.
+"""The prompt optimizer: propose instructions and demo sets for every module, then search over all of them jointly, and
+over settings and counts that the author declared.
 
 Choices are compared on training rows that no demo comes from, in pairs with the start and under shared random numbers.
 """
@@ -21,7 +22,7 @@ from lmgraph_optimizers.prompt.rewrites import Instruction, rewrites
 from lmgraph_optimizers.prompt.scores import PHASE, START, Scores
 from lmgraph_optimizers.prompt.search import Search, load_optuna
 from lmgraph_optimizers.prompt.space import Space, add_demo_sets
-from lmgraph_optimizers.scoring import divide, score_rows, unscored_note
+from lmgraph_optimizers.scoring import Reach, divide, left_notes, reach, score_rows, unscored_note
 
 SHOWN = 8
 """Choices in the report's table."""
@@ -59,9 +60,9 @@ class _Run:
 
     async def all(self) -> OptimizeResult:
         flow_modules = self._program.graph.modules_of(self._task.flow)
-        if not Space.of(self._program, self._task, flow_modules).modules:
+        if Space.of(self._program, self._task, flow_modules).is_empty:
             return OptimizeResult(
-                self._program, ("No module of the flow lets its instruction, demos or settings be changed.",)
+                self._program, ("Nothing of the flow may be changed: no instruction, demos, setting or count.",)
             )
         if len(self._task.train) == 1:
             self._notes.append("There is one training row only: what is chosen on it says little about others.")
@@ -69,10 +70,11 @@ class _Run:
         try:
             await self._start(flow_modules)
             reached = [name for name in flow_modules if name in self._state["start"]["reached"]]
-            self._tell_unreached(flow_modules)
+            start = self._state["start"]
+            self._notes += left_notes(flow_modules, Reach(start["reached"], start.get("failed", {})), len(self._rows))
             space = Space.of(self._program, self._task, reached)
-            if not space.modules:
-                return OptimizeResult(self._program, (*self._notes, "No module that was called may be changed."))
+            if space.is_empty:
+                return OptimizeResult(self._program, (*self._notes, "No module that gave an answer may be changed."))
             await self._demos(space)
             scores = Scores(space, self._rows, self._lab, self._state, self._save)
             await scores.look(START, range(len(self._rows)))
@@ -92,14 +94,15 @@ class _Run:
         self._lab.status(f"the start on {len(self._rows)} rows", 0.0)
         done = await score_rows(self._lab, self._program, self._rows, phase=PHASE)
         high = self._task.objective.high
-        called = {call.module for run in done.rollouts for call in run.trace.calls}
+        reached = reach(done.rollouts)
         found = {}
         for name in modules:
             found[name] = mistakes(done.rollouts, name, high, self._hidden_for(name))
         scores = {str(position): score for position, score in enumerate(done.scores)}
         self._state |= {
-            "start": {"reached": [name for name in modules if name in called], "mistakes": found},
+            "start": {"reached": reached.answered, "failed": reached.failed, "mistakes": found},
             "scores": {"{}": scores},
+            "tokens": {"{}": {str(position): number for position, number in enumerate(done.tokens)}},
             "unscored": done.unscored,
         }
         self._save()
@@ -183,12 +186,6 @@ class _Run:
 
     def _hidden_for(self, module: str) -> set[str]:
         return hidden_from(self._program.graph, self._config.proposer, module, self._private)
-
-    def _tell_unreached(self, modules: Sequence[str]) -> None:
-        left = [name for name in modules if name not in self._state["start"]["reached"]]
-        if left:
-            names = ", ".join(left)
-            self._notes.append(f"Never called on {len(self._rows)} training rows, so left as it is: {names}.")
 
     def _save(self) -> None:
         self._lab.checkpoint(self._state)

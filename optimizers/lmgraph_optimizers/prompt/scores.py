@@ -1,4 +1,5 @@
-"""Scores of choices by row: remembered in the checkpoint, so that a resumed search replays them instead of running."""
+"""Scores of choices by row, and what they took: remembered in the checkpoint, so that a resumed search replays them
+instead of running."""
 
 from __future__ import annotations
 
@@ -26,6 +27,7 @@ class Scores:
         self._space = space
         self._lab = lab
         self._kept: dict[str, dict[str, float]] = state.setdefault("scores", {})
+        self._tokens: dict[str, dict[str, int]] = state.setdefault("tokens", {})
         self._unscored: dict[str, str] = state.setdefault("unscored", {})
         self._save = save
         self._seen: dict[str, dict[int, float]] = {}
@@ -39,12 +41,14 @@ class Scores:
         key = choice_key(choice)
         self.choices.setdefault(key, dict(choice))
         seen, kept = self._seen.setdefault(key, {}), self._kept.setdefault(key, {})
+        tokens = self._tokens.setdefault(key, {})
         wanted = [position for position in positions if position not in seen]
-        missing = [position for position in wanted if str(position) not in kept]
+        missing = [position for position in wanted if str(position) not in tokens]
         if missing:
             rows = [self.rows[position] for position in missing]
             done = await score_rows(self._lab, self._space.applied(choice), rows, phase=PHASE)
             kept.update({str(position): score for position, score in zip(missing, done.scores, strict=True)})
+            tokens.update({str(position): number for position, number in zip(missing, done.tokens, strict=True)})
             self._unscored.update(done.unscored)
             self._save()
         self.replayed += len(wanted) - len(missing)
@@ -71,6 +75,18 @@ class Scores:
         return mean([score - start[position] for position, score in self.seen(choice).items()])
 
     def order(self) -> list[Choice]:
-        """All choices, best gain first; equal ones by how little they change, then the earlier."""
+        """All choices, best gain first; equal ones by how few texts and settings they change, then by what they take
+        where there are counts to save by, then by how few counts they change, then the earlier."""
         found = [choice for choice in self.choices.values() if self.seen(choice)]
-        return sorted(found, key=lambda choice: (-self.gain(choice), sum(map(bool, choice.values()))))
+        return sorted(found, key=self._rank)
+
+    def _rank(self, choice: Choice) -> tuple[float, int, float, int]:
+        changed = [name for name, index in choice.items() if index]
+        counts = sum(name in self._space.counts for name in changed)
+        taken = self._extra_tokens(choice) if self._space.counts else 0.0
+        return -self.gain(choice), len(changed) - counts, taken, counts
+
+    def _extra_tokens(self, choice: Choice) -> float:
+        """Mean over the rows it was seen on of what it took more than the start."""
+        start, taken = self._tokens[choice_key(START)], self._tokens[choice_key(choice)]
+        return mean([taken[str(position)] - start[str(position)] for position in self.seen(choice)])

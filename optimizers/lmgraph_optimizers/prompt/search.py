@@ -1,6 +1,6 @@
-"""Joint search over the instructions and demo sets of all modules by multivariate TPE (Bergstra et al., NeurIPS 2011;
-Falkner et al., arXiv:1807.01774, section 3), with minibatches and periodic full evaluations as in MIPROv2 (Opsahl-Ong
-et al., arXiv:2406.11695).
+"""Joint search over the instructions, demo sets, settings and counts of a program by multivariate TPE (Bergstra et al.,
+NeurIPS 2011; Falkner et al., arXiv:1807.01774, section 3), with minibatches and periodic full evaluations as in MIPROv2
+(Opsahl-Ong et al., arXiv:2406.11695).
 
 Optuna is asked and told; it runs and stores nothing. Its study is made anew in each round, told all that is known, so a
 resumed search asks for the same trials: they are replayed from remembered scores, and nothing is unpickled.
@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import takewhile
 from types import ModuleType
 from typing import Any
 
@@ -73,13 +74,15 @@ class Search:
                 await self._trial(study, trial, choice)
                 self.progress.trials += 1
                 if self.progress.trials % self._config.full_every == 0:
-                    for best in self._promising(1):
+                    best = next((one for one in self.scores.order() if not self.scores.is_full(one)), None)
+                    if best is not None:
                         await self._full(best)
                         self._tell(study, best, distributions)
 
     async def finish(self) -> Choice:
         """The best of the choices scored on all rows, after looking at a few more. Raises: BudgetExhausted."""
-        for choice in self._promising(FINALISTS, above=self.scores.gain(self.best())):
+        ahead = takewhile(lambda choice: not self.scores.is_full(choice), self.scores.order())
+        for choice in list(ahead)[:FINALISTS]:
             await self._full(choice)
         return self.best()
 
@@ -142,11 +145,6 @@ class Search:
         window = [(begin + offset) % count for offset in range(size)]
         fresh = [position for position in window if position not in seen]
         return fresh or [position for position in range(count) if position not in seen][:size]
-
-    def _promising(self, most: int, above: float | None = None) -> list[Choice]:
-        """The best choices that were not seen on all rows yet."""
-        open_ = [choice for choice in self.scores.order() if not self.scores.is_full(choice)]
-        return [choice for choice in open_ if above is None or self.scores.gain(choice) > above][:most]
 
     async def _full(self, choice: Choice) -> None:
         self._lab.status(f"all {len(self.scores.rows)} rows: {self.space.told(choice)}"[:100], None)

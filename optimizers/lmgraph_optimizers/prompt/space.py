@@ -1,4 +1,5 @@
-"""What is searched over: for each module a list of instructions and one of demo sets; index 0 is the program's own."""
+"""What is searched over: for each module a list of instructions and one of demo sets, its settings, and the counts of
+the flow; index 0 is the program's own."""
 
 from __future__ import annotations
 
@@ -15,8 +16,11 @@ from lmgraph_optimizers.prompt.grounding import REASONING
 from lmgraph_optimizers.prompt.rewrites import Instruction, same
 
 TEMPERATURES = (0.0, 0.3, 0.7, 1.0)
+MOST_BOUNDS = 8
+"""Bounds of one loop that are tried, its own included."""
 Choice = Mapping[str, int]
-"""Index by `Module.instruction`, `Module.demos`, `Module.temperature`, `Module.strategy`; what is not named is 0."""
+"""Index by `Module.instruction`, `Module.demos`, `Module.temperature`, `Module.strategy`, and by count, such as
+`Flow.loop.bound`; what is not named is 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +60,12 @@ class Space:
     """By module whose demos may change."""
     settings: dict[str, list[Setting]] = field(default_factory=dict)
     """By knob, such as `M.temperature`, of modules whose author declared it."""
+    counts: dict[str, list[int]] = field(default_factory=dict)
+    """By name, of those that the author declared."""
 
     @staticmethod
     def of(program: Program, task: Task, modules: Sequence[str]) -> Space:
-        """With the program's own values alone, for those of ``modules`` that the objective lets change."""
+        """With the program's own texts alone, for those of ``modules`` that the objective lets change."""
         space = Space(program)
         for name in modules:
             params = program.params.modules[name]
@@ -71,7 +77,16 @@ class Space:
                 space._add_setting(name, "temperature", TEMPERATURES)
             if task.allows(program, name, "strategy") and can_reason(program.graph.module(name)):
                 space._add_setting(name, "reasons", (False, True))
+        for count in task.counts(program):
+            own = program.params.counts.get(count.name, count.most)
+            values = halves(count.most) if count.argument else bounds(count.most)
+            space.counts[count.name] = [own, *(value for value in values if value != own)]
         return space
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing may be changed."""
+        return not (self.instructions or self.demo_sets or self.settings or self.counts)
 
     @property
     def modules(self) -> tuple[str, ...]:
@@ -83,6 +98,7 @@ class Space:
         sizes = {f"{name}.instruction": len(options) for name, options in self.instructions.items()}
         sizes |= {f"{name}.demos": len(options) for name, options in self.demo_sets.items()}
         sizes |= {knob: len(options) for knob, options in self.settings.items()}
+        sizes |= {count: len(options) for count, options in self.counts.items()}
         return {knob: size for knob, size in sizes.items() if size > 1}
 
     def _add_setting(self, module: str, name: str, values: Sequence[float | bool]) -> None:
@@ -117,6 +133,9 @@ class Space:
         for knob, settings in self.settings.items():
             if index := choice.get(knob, 0):
                 params = params.with_module(settings[index].module, **{settings[index].name: settings[index].value})
+        for name, values in self.counts.items():
+            if index := choice.get(name, 0):
+                params = params.with_count(name, values[index])
         return self.program.with_params(params)
 
     def told(self, choice: Choice) -> str:
@@ -131,6 +150,7 @@ class Space:
                 chosen = self.demo_sets[name][index]
                 parts.append(f"{name}: {chosen.name} ({len(chosen.demos)} demos)")
         parts += [str(settings[choice.get(knob, 0)]) for knob, settings in self.settings.items() if choice.get(knob, 0)]
+        parts += [f"{name} {values[choice[name]]}" for name, values in self.counts.items() if choice.get(name, 0)]
         return "; ".join(parts) or "the start"
 
     def named_sets(self, name: str) -> Choice:
@@ -141,6 +161,17 @@ class Space:
             if index:
                 found[f"{module}.demos"] = index
         return found
+
+
+def bounds(most: int) -> list[int]:
+    """All bounds of a loop, the largest first; of many, some that are equally far apart."""
+    tried = min(most, MOST_BOUNDS)
+    return [round(most - index * (most - 1) / max(1, tried - 1)) for index in range(tried)]
+
+
+def halves(most: int) -> list[int]:
+    """The number, its half, the half of that, down to 1."""
+    return [most >> index for index in range(most.bit_length())]
 
 
 def choice_key(choice: Choice) -> str:
