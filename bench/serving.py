@@ -288,9 +288,7 @@ def turn(side: str, url: str, log: Path | None, count: int, concurrency: int) ->
     return {**found, "prompt": computed + cached, "cached": cached}
 
 
-def measure(
-    sides: list[str], url: str, log: Path | None, count: int, concurrency: int, repeats: int
-) -> dict[str, Any]:
+def measure(sides: list[str], url: str, log: Path | None, count: int, concurrency: int, repeats: int) -> dict[str, Any]:
     turn(sides[0], url, log, min(count, 8), concurrency)  # what a server does on its first calls alone
     turns: dict[str, list[dict[str, float]]] = {side: [] for side in sides}
     for _ in range(repeats):
@@ -313,11 +311,10 @@ def table(found: dict[str, Any]) -> str:
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for side, one in found.items():
-        prompt, cached = one.get("prompt"), one.get("cached", 0)
+        prompt = f"{one['prompt']:.0f} | {one['cached'] / max(one['prompt'], 1):.0%}" if "prompt" in one else "- | -"
         lines.append(
             f"| {side} | {one['wall']:.1f} | {one['cpu']:.2f} | {one['cpu_us_a_call']:.0f} | {one['calls']:.0f} |"
-            f" {one['failed']:.0f} | {f'{prompt:.0f} | {cached / max(prompt, 1):.0%}' if prompt is not None else '- | -'} |"
-            f" {one['sampled']:.0f} |"
+            f" {one['failed']:.0f} | {prompt} | {one['sampled']:.0f} |"
         )
     return "\n".join(lines)
 

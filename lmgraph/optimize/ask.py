@@ -9,6 +9,7 @@ from lmgraph.errors import ContextOverflow
 from lmgraph.graph.graph import FlowSpec, Graph, LmSpec, ModuleSpec
 from lmgraph.graph.nodes import GetField, LmCall, NodeId, Operand, Parameter, Ref, Region, ValueId
 from lmgraph.graph.types import STR, Field, RecordType
+from lmgraph.optimize.earlier import EarlierRuns
 from lmgraph.program.program import Program
 from lmgraph.runtime.service import RunOptions, Runtime
 from lmgraph.runtime.trace import Failure, RunIdentity
@@ -28,18 +29,22 @@ async def ask(
     seed: int,
     temperature: float,
     max_tokens: int,
+    earlier: EarlierRuns,
 ) -> str | Failure:
     """What ``lm`` of ``program`` answers where a module with this instruction gets these inputs, or why it gave
-    nothing. Raises: ConfigError and EngineUnavailable where the LM cannot be asked; BudgetExhausted."""
+    nothing; ``earlier`` runs may have asked it already. Raises: ConfigError and EngineUnavailable where the LM cannot
+    be asked; BudgetExhausted."""
     # All of the program's LMs are there, since all of them may be bound.
     lms = {one.name: one for one in (LmSpec(lm), *program.graph.lms)}
     known = tuple(lms[name] for name in sorted(lms))
     question = _question(lm, known, instruction, tuple(inputs), output, max_tokens)
     options = RunOptions("strict", temperature, seed, identity)  # strict: a free text has no form to be held to
+    recorded = earlier.at((options.decoding, temperature, identity))
     try:
-        trace = await runtime.run(question, inputs, flow=FLOW, options=options)
+        trace = await runtime.run(question, inputs, flow=FLOW, options=options, recorded=recorded)
     except ContextOverflow as error:  # before any call: not even a question without inputs would fit
         return Failure("overflow", error.message, FLOW, FLOW)
+    earlier.add(trace)
     if trace.failure is not None or trace.outputs is None:
         return trace.failure or Failure("value", "The LM gave no answer.", FLOW, FLOW)
     return str(trace.outputs[output])

@@ -15,7 +15,8 @@ from lmgraph.evaluate.statistics_paired import compare, doubt
 from lmgraph.evaluate.task import Task
 from lmgraph.optimize.affordable import refuse_unaffordable
 from lmgraph.optimize.clearance import refuse_mixed_adapters, refuse_uncleared
-from lmgraph.optimize.lab import EarlierRuns, Lab, StatusFunction, check_prices, spent
+from lmgraph.optimize.earlier import EarlierRuns, interrupted_runs
+from lmgraph.optimize.lab import Lab, StatusFunction, check_prices, spent
 from lmgraph.optimize.loggers import Loggers
 from lmgraph.optimize.optimizer import Optimizer, OptimizeResult
 from lmgraph.optimize.records import StageRecord, read_record, record_data
@@ -177,7 +178,7 @@ async def optimize(
             loggers.close()
         raise
     finally:
-        study.save(spent=spent(runtime.meter))  # what an interrupted stage used counts as well
+        study.save(spent=spent(runtime.meter), earlier=run.earlier.counts)  # those of an interrupted stage as well
     records = tuple(run.records)
     best = run.best()
     report = Report(best, task, records, command, seed, models, stopped, test)
@@ -259,7 +260,9 @@ class _Composition:
         self._effects: EffectsPolicy = effects
         self._status = status or (lambda message, share: None)
         self.records = [read_record(data) for data in study.state["stages"]]
-        self._earlier = EarlierRuns(sum(record.reused for record in self.records))
+        # Studies of earlier versions have no counts of their own.
+        counts = study.state.get("earlier", {"answered": sum(record.reused for record in self.records)})
+        self.earlier = EarlierRuns(**counts, interrupted=interrupted_runs(study, runtime.store))
 
     async def all(self, optimizers: Sequence[tuple[StageSpec, Optimizer, Any]]) -> str | None:
         """Every stage that is not done yet. Returns why it stopped early, or None."""
@@ -341,7 +344,7 @@ class _Composition:
         record = StageRecord(
             name.partition("-")[2] or name,
             dev.to_data(rows=False),
-            self._is_best(dev),
+            self._is_best(dev, program),
             # Not since this process began: an interrupted part of the stage counts as well.
             int(after["calls"]) - sum(record.calls for record in self.records),
             int(after["tokens"]) - sum(record.tokens for record in self.records),
@@ -352,18 +355,25 @@ class _Composition:
             str(folder),
             scores,
             paired(scores, self.records[0].scores) if self.records else None,
-            self._earlier.calls - sum(record.reused for record in self.records),
+            self.earlier.answered - sum(record.reused for record in self.records),
             round(after["usd"] - sum(record.usd for record in self.records), 6),
+            self.earlier.recovered - sum(record.recovered for record in self.records),
         )
         self.records.append(record)
         self._study.log(name, "stage finished", {"dev": dict(record.dev), "kept": record.kept, "spent": after})
-        self._study.save(spent=after)
+        self._study.save(spent=after, earlier=self.earlier.counts)
         if result.stopped is None:  # a stage the budget cut goes on from its checkpoint when the run is repeated
             self._study.finish_stage(record_data(record), name)
 
-    def _is_best(self, dev: Evaluation) -> bool:
-        best = max((record.dev["score"] for record in self.records if record.kept), default=None)
-        return best is None or dev.score > best
+    def _is_best(self, dev: Evaluation, program: Program) -> bool:
+        """Whether it scores above all before, or has other counts, scores as the best does, and takes fewer tokens."""
+        if not self.records:
+            return True
+        best = [record for record in self.records if record.kept][-1].dev
+        is_cheaper = dev.prompt_tokens + dev.completion_tokens < best["prompt_tokens"] + best["completion_tokens"]
+        if dev.score == best["score"] and is_cheaper:
+            return program.params.counts != self.best().params.counts
+        return bool(dev.score > best["score"])
 
     def _lab(self, stage: str) -> Lab:
         return Lab(
@@ -375,5 +385,5 @@ class _Composition:
             decoding=self._decoding,
             status=lambda message, share: self._status(f"{stage}: {message}", share),
             effects=self._effects,
-            earlier=self._earlier,
+            earlier=self.earlier,
         )

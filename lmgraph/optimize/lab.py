@@ -23,6 +23,7 @@ from lmgraph.evaluate.rollout import Rollout, RolloutPlan, rollouts
 from lmgraph.evaluate.task import Task
 from lmgraph.graph.graph import DEFAULT_LM, Graph
 from lmgraph.optimize.ask import ask
+from lmgraph.optimize.earlier import EarlierRuns, places_of
 from lmgraph.optimize.study import Study, write_json
 from lmgraph.program.params import AdapterRef
 from lmgraph.program.program import Program
@@ -37,35 +38,6 @@ from lmgraph.runtime.trace import Failure, RunIdentity
 
 StatusFunction = Callable[[str, float | None], None]
 """(one line of what goes on, share done in [0, 1] or None)."""
-
-
-class EarlierRuns:
-    """Rollouts of this process whose calls may answer those of other programs, by what their seeds follow from."""
-
-    MOST = 24
-    """Kept of one example and sample: the first, which is the start's, and the last ones."""
-
-    def __init__(self, calls: int = 0) -> None:
-        self.calls = calls
-        """Calls that were answered so far, by these and by those of an interrupted process."""
-        self._runs: dict[tuple[Any, ...], list[Rollout]] = {}
-
-    def of(self, plan: RolloutPlan, examples: Sequence[Example]) -> list[Rollout]:
-        places = (self._place(plan, example.id, index) for example in examples for index in range(plan.samples))
-        return [run for place in places for run in self._runs.get(place, ())]
-
-    def add(self, plan: RolloutPlan, done: Sequence[Rollout]) -> None:
-        for run in done:
-            kept = self._runs.setdefault(self._place(plan, run.example.id, run.index), [])
-            answered = sum(call.source == "record" for call in run.trace.calls)
-            self.calls += answered
-            if answered < len(run.trace.calls):
-                kept.append(run)
-                del kept[1 : max(1, len(kept) - self.MOST + 1)]
-
-    @staticmethod
-    def _place(plan: RolloutPlan, example: str, index: int) -> tuple[Any, ...]:
-        return plan.decoding, plan.temperature, plan.phase, plan.step, example, index
 
 
 class Lab:
@@ -127,7 +99,8 @@ class Lab:
         """Sample each example ``samples`` times, in order of examples and samples. With ``keep_unscored`` a rollout
         whose metric raises is kept, with a score that is not a number. With ``reuse``, for programs that differ in a
         few modules, calls that earlier rollouts of this phase and step made with the very same prompt are answered from
-        them: only what is changed runs, and what reads its outputs.
+        them: only what is changed runs, and what reads its outputs. Where the study goes on after an interruption, so
+        are calls that were made before it.
 
         Seeds follow from (study seed, stage, phase, step, example, sample, call key), so that two programs compared
         in one phase share their random numbers. Raises: BudgetExhausted, DataError; ConfigError where the flow may
@@ -139,7 +112,7 @@ class Lab:
             temperature,
             samples,
             self.seed,
-            self._study.key[:16],
+            self._study.name,
             f"{self.stage}/{phase}",
             step,
             effects=self.effects,
@@ -147,9 +120,10 @@ class Lab:
         )
         if not reuse:
             return await rollouts(self.runtime, program, self.task, examples, plan, progress)
-        recorded = self.earlier.of(plan, examples)
+        recorded = [trace for place in places_of(plan, examples) for trace in self.earlier.at(place)]
         done = await rollouts(self.runtime, program, self.task, examples, plan, progress, recorded=recorded)
-        self.earlier.add(plan, done)
+        for rollout in done:
+            self.earlier.add(rollout.trace)
         return done
 
     async def evaluate(
@@ -179,7 +153,7 @@ class Lab:
         (study seed, stage, phase, key). Raises: BudgetExhausted; ConfigError, EngineUnavailable.
         """
         self.meter.check()
-        identity = RunIdentity(self._study.key[:16], f"{self.stage}/{phase}", 0, key)
+        identity = RunIdentity(self._study.name, f"{self.stage}/{phase}", 0, key)
         return await ask(
             self.runtime,
             program,
@@ -191,6 +165,7 @@ class Lab:
             seed=self.seed,
             temperature=temperature,
             max_tokens=max_tokens,
+            earlier=self.earlier,
         )
 
     @asynccontextmanager
@@ -252,7 +227,7 @@ class Lab:
     def checkpoint(self, state: Mapping[str, Any]) -> None:
         """Replace this stage's checkpoint by ``state`` (JSON-ready). Atomic."""
         write_json(self.folder / "checkpoint.json", state)
-        self._study.save(spent=spent(self.meter))
+        self._study.save(spent=spent(self.meter), earlier=self.earlier.counts)
 
     def restore(self) -> dict[str, Any] | None:
         """The last checkpoint of this stage in an interrupted run of the same study, or None."""

@@ -33,6 +33,8 @@ class StageRecord:
     """Calls that runs made before answered: those of modules that were not changed. Not part of ``calls``."""
     usd: float = 0.0
     """By the engines' price tables."""
+    recovered: int = 0
+    """Those of ``reused`` that were made before an interruption, and not again."""
 
 
 def record_data(record: StageRecord) -> dict[str, Any]:

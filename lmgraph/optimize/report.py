@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lmgraph.evaluate.task import Task
+from lmgraph.graph.counts import counts_of
 from lmgraph.graph.graph import ModuleSpec
 from lmgraph.optimize.difference import demo_data, instruction_diff
 from lmgraph.optimize.records import StageRecord
@@ -65,12 +66,16 @@ class Report:
             "A stage is kept where its dev score is above every one before it."
             " Calls include those that score the stage."
         )
+        if self.best.params.counts:
+            note += " One that chose other counts is also kept where it scores the same and takes fewer tokens."
         if reused := sum(record.reused for record in self.records):
             made = sum(record.calls for record in self.records)
             note += (
                 f" {reused} more calls were answered by earlier runs of the same rows, because no change reached them:"
                 f" {reused / (reused + made):.0%} of all."
             )
+        if recovered := sum(record.recovered for record in self.records):
+            note += f" Of them {recovered} were made before the run was interrupted, and not again."
         failed = sum(sum(record.dev.get("failed_metrics", {}).values()) for record in self.records)
         if failed:
             note += f" On {failed} scored rows a judge gave nothing usable: they score the low end of the range."
@@ -105,6 +110,7 @@ def render_report(report: Report) -> str:
     for label, record in report.labelled[1:]:
         parts += [f"## Stage {label}", *_stage(record)]
     parts.append("## The program that was kept")
+    parts += counts_told(report.best)
     for module in report.best.graph.modules:
         parts += _module(module, report.best.params.modules[module.name], report.best)
     if report.command:
@@ -140,20 +146,35 @@ def paired_rows(report: Report) -> list[tuple[str, ...]]:
     return [(label, *paired_cells(record.paired)) for label, record in report.labelled[1:] if record.paired is not None]
 
 
+@dataclass(frozen=True, slots=True)
+class CallCounts:
+    """Of one module."""
+
+    calls: int = 0
+    failed: int = 0
+
+    @property
+    def share(self) -> float:
+        return self.failed / self.calls if self.calls else 0.0
+
+
+def failure_counts(report: Report) -> dict[str, tuple[CallCounts, CallCounts]]:
+    """Calls of each module on the dev rows in the start and in what was kept; empty where none failed."""
+    start, kept = (
+        {name: CallCounts(**counts) for name, counts in record.dev.get("modules", {}).items()}
+        for record in (report.records[0], report.kept)
+    )
+    if not any(counts.failed for counts in (*start.values(), *kept.values())):
+        return {}
+    return {name: (start.get(name, CallCounts()), kept.get(name, CallCounts())) for name in {**start, **kept}}
+
+
 def failure_rows(report: Report) -> list[tuple[str, ...]]:
-    """Cells: how many calls of each module failed, in the start and in what was kept; empty where none did."""
-    start, kept = (record.dev.get("modules", {}) for record in (report.records[0], report.kept))
-    if not any(counts["failed"] for counts in (*start.values(), *kept.values())):
-        return []
-    none = {"calls": 0, "failed": 0}
-    cells = []
-    for name in {**start, **kept}:
-        row = [name]
-        for counts in (start.get(name, none), kept.get(name, none)):
-            share = counts["failed"] / counts["calls"] if counts["calls"] else 0.0
-            row += [str(counts["calls"]), f"{counts['failed']} ({share:.0%})"]
-        cells.append(tuple(row))
-    return cells
+    """Cells of the table of failed calls; empty where none failed."""
+    return [
+        (name, *(cell for one in both for cell in (str(one.calls), f"{one.failed} ({one.share:.0%})")))
+        for name, both in failure_counts(report).items()
+    ]
 
 
 def paired_cells(paired: Mapping[str, Any]) -> tuple[str, ...]:
@@ -231,6 +252,14 @@ def _module(module: ModuleSpec, params: NodeParams, program: Program) -> list[st
     else:
         parts.append("No demos.")
     return parts
+
+
+def counts_told(program: Program) -> list[str]:
+    """The bounds of loops and the numbers of retrievals that are not the author's, a sentence each."""
+    known = counts_of(program.graph) if program.params.counts else {}
+    return [
+        f"{name}: {value}, where the author says {known[name].most}." for name, value in program.params.counts.items()
+    ]
 
 
 def settings_told(params: NodeParams) -> str:

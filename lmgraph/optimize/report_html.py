@@ -3,94 +3,111 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from html import escape
-from itertools import accumulate
 from typing import Any
 
 from lmgraph.optimize.difference import demo_data, instruction_diff
+from lmgraph.optimize.plots import Plot
 from lmgraph.optimize.records import StageRecord
 from lmgraph.optimize.report import (
     FAILURE_HEADS,
     PAIRED_HEADS,
     SCORE_HEADS,
     Report,
+    counts_told,
     failure_rows,
     paired_rows,
     score_rows,
     settings_told,
     test_rows_told,
 )
-from lmgraph.optimize.svg import Bar, intervals, line, steps
+from lmgraph.optimize.report_plots import ReportPlots, draw_plots
 
 STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 60em; padding: 0 1em; color: #1b1f24; }
-table { border-collapse: collapse; margin: 1em 0; } th, td { border-bottom: 1px solid #d8dee4; padding: 4px 10px; }
-th { text-align: left; } td { font-variant-numeric: tabular-nums; } pre { background: #f6f8fa; padding: 10px;
-overflow-x: auto; white-space: pre-wrap; } .add { background: #dafbe1; } .del { background: #ffebe9; }
-.warning { background: #fff8c5; padding: 6px 10px; } svg text { font-size: 12px; fill: #57606a; }
-svg .grid { stroke: #d8dee4; } svg line.strong, svg polyline.strong { stroke: #0969da; stroke-width: 2; fill: none; }
-svg line.weak { stroke: #8c959f; stroke-width: 2; } svg circle.strong { fill: #0969da; }
-svg circle.weak { fill: #8c959f; }
+:root { color-scheme: light dark; --ink: #1b1f24; --page: #ffffff; --line: #d8dee4; --block: #f6f8fa;
+--add: #dafbe1; --del: #ffebe9; --warning: #fff8c5; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e6edf3; --page: #0d1117; --line: #373e47; --block: #161b22;
+--add: #12361f; --del: #4b1a1d; --warning: #3b2f0b; } }
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 60em; padding: 0 1em; color: var(--ink);
+background: var(--page); overflow-wrap: break-word; }
+.wide { overflow-x: auto; margin: 1em 0; } table { border-collapse: collapse; }
+th, td { border-bottom: 1px solid var(--line); padding: 4px 10px; text-align: left; }
+td { font-variant-numeric: tabular-nums; }
+pre { background: var(--block); padding: 10px; white-space: pre-wrap; } .add { background: var(--add); }
+.del { background: var(--del); } .warning { background: var(--warning); padding: 6px 10px; }
+.plots { display: flex; flex-wrap: wrap; gap: 8px 16px; overflow-x: auto; }
+.plots img { flex: none; max-width: max(100%, 30em); height: auto; }
 """
+NO_PLOTS = 'This page has no plots, because matplotlib is not installed: pip install "lmgraph[optimize]"'
 
 
 def render_html(report: Report) -> str:
     """A whole page. Everything a program or a model wrote is escaped."""
-    objective = report.task.objective
     name = escape(report.best.graph.name)
-    parts = [
-        f"<h1>Optimizing {name}</h1>",
-        f"<p>{escape(report.heading)}</p>",
-    ]
+    plots, problem = _drawn(report)
+    page = "\n".join(part for part in (_paragraphs(problem), *_parts(report, plots)) if part)
+    head = (
+        '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>Optimizing {name}</title><style>{STYLE}</style>"
+    )
+    body = f"<h1>Optimizing {name}</h1>\n{page}"
+    return f'<!doctype html>\n<html lang="en"><head>{head}</head><body>\n{body}\n</body></html>\n'
+
+
+def _drawn(report: Report) -> tuple[ReportPlots, list[str]]:
+    """The plots, and why there are none."""
+    try:
+        return draw_plots(report), []
+    except ImportError:
+        return ReportPlots(), [NO_PLOTS]
+    except Exception as error:  # of another's library: what a run has found is not lost because of a plot
+        return ReportPlots(), [f"This page has no plots, because matplotlib failed: {type(error).__name__}: {error}"]
+
+
+def _parts(report: Report, plots: ReportPlots) -> list[str]:
+    """The page below its title, from top to bottom."""
+    parts = [_paragraphs([report.heading])]
     if report.stopped:
-        parts.append(f'<p class="warning">Stopped early. {escape(report.stopped)}</p>')
-    bars = [
-        Bar(label, record.dev["score"], record.dev["low"], record.dev["high"], record.kept)
-        for label, record in report.labelled
-    ]
+        parts.append(_paragraphs([f"Stopped early. {report.stopped}"], "warning"))
     parts += [
         "<h2>Scores on the dev rows</h2>",
-        intervals(bars, objective.low, objective.high),
+        _figures(plots.scores),
         _table(SCORE_HEADS, score_rows(report)),
         _paragraphs([report.score_note]),
-        "<h2>Dev score over calls</h2>",
-        steps(_over_calls(report), "calls"),
     ]
     if rows := paired_rows(report):
         parts += ["<h2>Against the start, row by row</h2>", _table(PAIRED_HEADS, rows)]
     parts.append(_paragraphs(report.doubts, "warning"))
+    if plots.costs:
+        parts += ["<h2>Cost by stage</h2>", _figures(plots.costs)]
     if rows := failure_rows(report):
-        parts += ["<h2>Calls that failed on the dev rows, by module</h2>", _table(FAILURE_HEADS, rows)]
+        parts.append("<h2>Calls that failed on the dev rows, by module</h2>")
+        parts += [_figures(plots.failures), _table(FAILURE_HEADS, rows)]
     if sentences := test_rows_told(report):
         parts += ["<h2>Test rows</h2>", _paragraphs(sentences)]
-    for label, record in report.labelled[1:]:
-        parts += [f"<h2>Stage {escape(label)}</h2>", *_stage(record)]
-    parts.append("<h2>The program that was kept</h2>")
+    for number, (label, record) in enumerate(report.labelled):
+        if number:
+            parts += [f"<h2>Stage {escape(label)}</h2>", *_stage(record, plots.stages.get(number, ()))]
+    parts += ["<h2>The program that was kept</h2>", _paragraphs(counts_told(report.best))]
     for module in report.best.graph.modules:
         parts += _module(report, module.name, module.instruction)
     if report.command:
         parts += ["<h2>To repeat this run</h2>", f"<pre>{escape(report.command)}</pre>"]
-    page = "\n".join(part for part in parts if part)
-    head = f'<meta charset="utf-8"><title>Optimizing {name}</title><style>{STYLE}</style>'
-    return f'<!doctype html>\n<html lang="en"><head>{head}</head><body>\n{page}\n</body></html>\n'
+    return parts
 
 
-def _over_calls(report: Report) -> list[tuple[float, float, str, bool]]:
-    """The dev score of each stage at the calls that were made by then."""
-    spent = accumulate(record.calls for record in report.records)
-    return [
-        (calls, record.dev["score"], label, record.kept)
-        for calls, (label, record) in zip(spent, report.labelled, strict=True)
-    ]
+def _figures(plots: Sequence[Plot]) -> str:
+    images = "".join(f'<img width="{plot.width}" alt="{escape(plot.alt)}" src="{plot.source}">' for plot in plots)
+    return f'<div class="plots">{images}</div>' if images else ""
 
 
-def _stage(record: StageRecord) -> list[str]:
+def _stage(record: StageRecord, plots: Sequence[Plot]) -> list[str]:
     parts = []
     if record.notes:
-        parts.append("<ul>" + "".join(f"<li>{escape(note)}</li>" for note in record.notes) + "</ul>")
-    curves: Mapping[str, Sequence[float]] = record.details.get("curves", {})
-    parts += [line(values, name) for name, values in curves.items() if values]
+        parts.append("<ul>" + "".join(f"<li>{_prose(note)}</li>" for note in record.notes) + "</ul>")
+    parts.append(_figures(plots))
     candidates: Sequence[Mapping[str, Any]] = record.details.get("candidates", ())
     if candidates:
         rows = [(str(item["name"]), f"{item['score']:.3f}", str(item["rows"])) for item in candidates]
@@ -128,8 +145,13 @@ def _module(report: Report, name: str, written: str) -> list[str]:
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     top = "".join(f"<th>{escape(head)}</th>" for head in heads)
     body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f"<table><tr>{top}</tr>{body}</table>"
+    return f'<div class="wide"><table><tr>{top}</tr>{body}</table></div>'
 
 
 def _paragraphs(texts: Sequence[str], kind: str = "") -> str:
-    return "".join(f'<p class="{kind}">{escape(text)}</p>' if kind else f"<p>{escape(text)}</p>" for text in texts)
+    return "".join(f'<p class="{kind}">{_prose(text)}</p>' if kind else f"<p>{_prose(text)}</p>" for text in texts)
+
+
+def _prose(text: str) -> str:
+    """Names between backticks are set as code."""
+    return re.sub("`([^`]+)`", r"<code>\1</code>", escape(text))

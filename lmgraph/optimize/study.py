@@ -30,7 +30,11 @@ class Study:
     def __init__(self, folder: Path, key: str) -> None:
         self.folder = folder
         self.key = key
-        self.state: dict[str, Any] = {"format": FORMAT, "key": key, "stages": [], "spent": {}, "finished": False}
+        self.state: dict[str, Any] = {
+            "format": FORMAT, "key": key, "began": time.time(), "stages": [], "spent": {}, "finished": False
+        }  # fmt: skip
+        self.since: float | None = None
+        """When the interrupted study was begun that this one continues (Unix time, seconds); None for a new one."""
         self.set_aside: Path | None = None
         """Where an unfinished study of another key went."""
         self.listener: Callable[[str, str, Mapping[str, Any]], None] | None = None
@@ -51,6 +55,7 @@ class Study:
         if not fresh and old is not None and not old.get("finished"):
             if old.get("key") == key:
                 study.state = old
+                study.since = old.get("began")
             else:
                 study.set_aside = folder.with_name(f"{folder.name}.{str(old.get('key'))[:8]}")
                 shutil.rmtree(study.set_aside, ignore_errors=True)
@@ -66,6 +71,11 @@ class Study:
             ) from None
         study.save()
         return study
+
+    @property
+    def name(self) -> str:
+        """What traces know its runs by."""
+        return self.key[:16]
 
     @property
     def resumed(self) -> bool:

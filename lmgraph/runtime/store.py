@@ -147,7 +147,7 @@ class TraceStore:
             hint="`lmgraph trace list` shows how ids end, and with --json whole ids",
         )
 
-    def traces(self, *, limit: int | None = None, since: float = 0.0, **equal: str | int) -> Iterator[Trace]:
+    def traces(self, since: float = 0.0, /, *, limit: int | None = None, **equal: str | int) -> Iterator[Trace]:
         """Whole runs, oldest first: all that fit ``equal`` and began at the Unix time ``since`` or later, or the newest
         ``limit`` of them. Raises: ConfigError."""
         fit = f"{_where(equal)} AND started >= ?"

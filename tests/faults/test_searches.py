@@ -15,12 +15,20 @@ from lmgraph.errors import ConfigError, EngineError
 from lmgraph.program.artifact import load
 from lmgraph.program.params import params_hash
 from lmgraph.runtime import Budget
+from lmgraph.runtime.engine import GenerateRequest
 from lmgraph.testing import ScriptedEngine
-from support.scripted import BRANCH, program_from, sort_program, sort_rows, write_rows
+from support.scripted import BRANCH, SORT, program_from, sort_program, sort_rows, write_rows
 from support.searching import DEMOS, PROMPT, PYTHON_METRIC, REFLECTION, Search, notes
 
 DRIVER = Path(__file__).parents[1] / "support" / "kill_search.py"
 KILLS = 20
+BEHIND = '''
+module Behind(kind: Kind) -> (kind: Kind) {
+  """Say it again."""
+  max_tokens: 16
+}
+
+'''
 every_search = pytest.mark.parametrize("search", [PROMPT, DEMOS, REFLECTION], ids=lambda search: search.name)
 asking_searches = pytest.mark.parametrize("search", [PROMPT, REFLECTION], ids=lambda search: search.name)
 
@@ -82,12 +90,30 @@ async def test_a_module_that_is_never_reached(tmp_path: Path, search: Search) ->
 
 @pytest.mark.parametrize(
     ("search", "words"),
-    [(PROMPT, "No module that was called may be changed"), (REFLECTION, "Nothing scored above the start")],
+    [(PROMPT, "No module that gave an answer may be changed"), (REFLECTION, "Nothing scored above the start")],
 )
 async def test_every_run_fails(tmp_path: Path, search: Search, words: str) -> None:
     result = await search.run(tmp_path, ScriptedEngine({"": EngineError("The model is gone.")}))
     assert result.stopped is None
     assert words in notes(result)
+    told = "Every call of Classify failed on 6 training rows, so it is left as it is: The model is gone."
+    assert told in notes(result)
+    assert "Never called" not in notes(result)
+
+
+@asking_searches
+async def test_a_module_that_always_fails_and_those_behind_it(tmp_path: Path, search: Search) -> None:
+    """The first was called; the second was not, because nothing reached it."""
+
+    def answer(prompt: str, request: GenerateRequest) -> str | Exception:
+        return EngineError("Too busy.") if request.request_id == "Sort/out" else "fruit"
+
+    text = SORT.replace("flow Sort", BEHIND + "flow Sort").replace("kind=out.kind)", "kind=again.kind)")
+    text = text.replace("(word=word)\n", "(word=word)\n  again = Behind(kind=out.kind)\n")
+    write_rows(tmp_path / "words.jsonl", sort_rows())
+    result = await search.run(tmp_path, ScriptedEngine(answer), program=program_from(tmp_path, text))
+    assert "Every call of Classify failed on 6 training rows, so it is left as it is: Too busy." in notes(result)
+    assert "Never called on 6 training rows, so left as it is: Behind." in notes(result)
 
 
 @pytest.mark.parametrize(("search", "option"), [(PROMPT, "proposer"), (REFLECTION, "reflector")])

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from lmgraph.engines.http.transport import Transport
 from lmgraph.engines.sglang import open_sglang_engine
 from lmgraph.engines.sglang.engine import SglangEngine
 from lmgraph.engines.sglang.known import is_healthy
@@ -71,6 +72,50 @@ async def test_a_stop_token_is_part_of_what_was_sampled(engine: SglangEngine) ->
     assert done.token_ids[-1] in (sampling.stop_token_ids or ())
     assert len(done.logprobs) == len(done.token_ids)
     assert widest(done.logprobs, scored(reference_model(engine.model_folder), ids, done)) < NATS
+
+
+async def test_a_streamed_answer_is_the_one_that_comes_whole(engine: SglangEngine, tmp_path: Path) -> None:
+    await engine.load_adapter("test@v1", make_adapter(engine.model_folder, tmp_path / "adapter", seed=3, rank=16))
+    ids = prompt(engine, "Say hello with emoji ☕ 👩‍🚀 and in 日本語.<|im_end|>\n")
+    held = JsonSchema(json.dumps(SCHEMA))
+    for adapter, constraint in ((None, None), ("test@v1", None), (None, held)):
+        request = GenerateRequest(ids, SamplingParams(max_tokens=48, constraint=constraint), adapter)
+        told: list[str] = []
+
+        async def tell(text: str, told: list[str] = told) -> None:
+            told.append(text)
+
+        whole, streamed = await engine.generate(request), await engine.stream(request, tell)
+        assert (streamed.token_ids, streamed.finish_reason) == (whole.token_ids, whole.finish_reason)
+        assert max(abs(a - b) for a, b in zip(streamed.logprobs, whole.logprobs, strict=True)) < NATS
+        assert "".join(told) == engine.tokenizer.decode(whole.token_ids)
+        assert len(told) > len(whole.token_ids) / 4
+    await engine.unload_adapter("test@v1")
+
+
+async def test_a_stream_that_nobody_reads_on_ends_at_the_server(engine: SglangEngine) -> None:
+    began = asyncio.Event()
+
+    async def tell(text: str) -> None:
+        began.set()
+
+    ids = prompt(engine, "Count from one to a thousand.<|im_end|>\n")
+    sampling = SamplingParams(max_tokens=7000, stop_token_ids=())
+    task = asyncio.create_task(engine.stream(GenerateRequest(ids, sampling), tell))
+    await began.wait()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert task.cancelled()
+    transport = Transport()
+    running = True
+    for _ in range(300):  # the request would take longer than these waits
+        loads = (await transport.get(f"{engine.urls[0]}/v1/loads", {}))["loads"]
+        running = any(load["num_running_reqs"] for load in loads)
+        if not running:
+            break
+        await asyncio.sleep(0.2)
+    await transport.aclose()
+    assert not running
 
 
 async def test_two_adapters_and_the_base_in_one_batch(engine: SglangEngine, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ HEAVY = [
     "huggingface_hub",
     "gguf",
     "aiohttp",
+    "matplotlib",
 ]
 
 SCRIPT = """

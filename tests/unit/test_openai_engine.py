@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmgraph.engines.openai import open_openai_engine
+from lmgraph.engines.http import caller
+from lmgraph.engines.openai import events, open_openai_engine
 from lmgraph.engines.openai.engine import OpenAIEngine
 from lmgraph.engines.openai.text import TextTokenizer, messages_of
 from lmgraph.errors import ConfigError, ContextOverflow, EngineError, EngineRejected, EngineUnavailable
@@ -425,6 +426,41 @@ async def test_a_stream_that_breaks_is_begun_again_as_long_as_nothing_was_told(d
     assert generation.attempts > 1
     double.breaks_after = 220
     with pytest.raises(EngineError, match="broke off in the middle of an answer"):
+        await streamed(engine)
+    await engine.aclose()
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        ({"message": "no such field", "code": 400}, "refused the request: no such field"),
+        ({"message": "no key sk-secret here", "code": "invalid"}, r"HTTP 500\): no key … here"),
+        ("overloaded", r"HTTP 500\): overloaded"),
+    ],
+)
+async def test_an_error_in_a_stream_is_one(
+    double: ChatDouble, monkeypatch: pytest.MonkeyPatch, error: Any, said: str
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    monkeypatch.setattr(caller, "FIRST_WAIT_SECONDS", 0.001)
+    engine = opened(double)
+    event = f"data: {json.dumps({'error': error})}\n\n".encode()
+    headers = {"Content-Type": "text/event-stream"}
+    double.refuse = Response(headers=headers, raw=event)
+    with pytest.raises(EngineError, match=said):
+        await streamed(engine)
+    begun = b'data: {"choices": [{"delta": {"content": "bl"}}]}\n\n'
+    double.refuse = Response(headers=headers, raw=begun + event)
+    with pytest.raises(EngineError, match="broke off in the middle of an answer"):
+        await streamed(engine)
+    await engine.aclose()
+
+
+async def test_an_answer_without_end_is_cut_off(double: ChatDouble, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "LONGEST_TEXT", 100)
+    engine = opened(double)
+    double.text = "on and on " * 11
+    with pytest.raises(EngineError, match="longer than"):
         await streamed(engine)
     await engine.aclose()
 

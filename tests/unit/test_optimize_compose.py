@@ -138,7 +138,7 @@ async def test_every_stage_is_compared_with_the_start_on_the_same_rows(tmp_path:
     assert better.paired["rows"] == len(better.scores) == 6
     assert bad.paired["p"] == 1.0
     assert "row by row" in done.report.read_text("utf-8")
-    assert "<svg" in (done.artifact / "report.html").read_text("utf-8")
+    assert "data:image/svg+xml" in (done.artifact / "report.html").read_text("utf-8")
     assert artifact.load(done.artifact).hash == done.program.hash, "the page is one of the artifact's checked files"
 
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import math
 import re
+import subprocess
+import sys
 import xml.etree.ElementTree as ElementTree
+from base64 import b64decode
 from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -20,10 +23,10 @@ from lmgraph.evaluate.statistics_paired import compare, doubt
 from lmgraph.optimize import StageRecord
 from lmgraph.optimize.compose import paired
 from lmgraph.optimize.difference import difference
+from lmgraph.optimize.plots import Plot, Scored, amounts, curves, scores_over_calls, shares
 from lmgraph.optimize.records import read_record, record_data
 from lmgraph.optimize.report import Report, render_report
-from lmgraph.optimize.report_html import render_html
-from lmgraph.optimize.svg import Bar, intervals, line
+from lmgraph.optimize.report_html import NO_PLOTS, render_html
 from lmgraph.program import AdapterRef, Demo, Program, artifact
 from support.scripted import Done, run_cli, sort_program
 
@@ -51,23 +54,29 @@ def report(folder: Path, **changes: Any) -> Report:
 
 
 class Page(HTMLParser):
-    """Balanced tags, no script, and nothing fetched from elsewhere."""
+    """Balanced tags, no script, and nothing fetched from elsewhere: images are in the page, and told in words."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
         self.stack: list[str] = []
         self.words: list[str] = []
+        self.images: dict[str, str] = {}
+        """SVG by what it shows."""
         self.feed(text)
         assert self.stack == []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        assert tag not in ("script", "link", "img", "iframe")
-        assert not any(name in ("src", "href") for name, _ in attrs)
-        if tag not in ("meta",):
+        assert tag not in ("script", "link", "iframe")
+        given = dict(attrs)
+        assert "href" not in given
+        if tag == "img":
+            kind, _, data = str(given["src"]).partition(",")
+            assert kind == "data:image/svg+xml;base64"
+            self.images[str(given["alt"])] = b64decode(data).decode()
+        else:
+            assert "src" not in given
+        if tag not in ("meta", "img"):
             self.stack.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        assert tag in ("line", "circle", "polyline")
 
     def handle_endtag(self, tag: str) -> None:
         assert self.stack.pop() == tag
@@ -139,7 +148,10 @@ def test_reused_calls_and_the_score_over_calls_are_told(tmp_path: Path) -> None:
     told = replace(told, records=(start, replace(prompt, reused=6)))
     assert "6 more calls were answered by earlier runs of the same rows" in render_report(told)
     assert "30% of all" in render_report(told), "6 of 14 made and 6 reused"
-    assert {"start 0.250", "prompt 0.500", "14 calls"} <= set(Page(render_html(told)).words)
+    told = replace(told, records=(start, replace(prompt, reused=6, recovered=2)))
+    assert "Of them 2 were made before the run was interrupted" in render_report(told)
+    (shown,) = [alt for alt in Page(render_html(told)).images if alt.startswith("Score with its interval over calls")]
+    assert "start 0.250 (0.150 to 0.350) at 7 calls; prompt 0.500 (0.400 to 0.600) at 14 calls." in shown
 
 
 def test_pairs_of_too_little_are_not_compared() -> None:
@@ -150,14 +162,82 @@ def test_pairs_of_too_little_are_not_compared() -> None:
     assert found["doubt"] == doubt(compare([1.0, 1.0, 0.0], [0.0, 0.0, 0.0]))
 
 
-def test_plots_are_whole_xml() -> None:
-    bars = [Bar("a & <b>", 0.5, 0.4, 0.6, True), Bar("out of range", 2.0, -1.0, 3.0)]
-    for text in (intervals(bars, 0.0, 1.0), intervals(bars, 1.0, 1.0), line([0.1, math.nan, 0.3, 0.2], "x<y")):
-        tree = ElementTree.fromstring(text)
-        numbers = [float(value) for shape in tree for name, value in shape.items() if name in ("x1", "x2", "cx", "cy")]
-        assert all(0 <= number <= 640 for number in numbers)
-    assert line([math.nan], "nothing") == ""
-    assert "circle" in line([0.5], "one")
+STAGES = [
+    Scored("start a & <b>", 10, 0.5, 0.4, 0.6, True),
+    Scored("$x$", 12, 0.2, 0.2, 0.2, False),
+    Scored("last", 12, 0.9, 0.8, 1.0, True),
+]
+DRAWN = {
+    "scores": lambda: scores_over_calls(STAGES),
+    "one score": lambda: scores_over_calls(STAGES[:1]),
+    "curves": lambda: curves("reward", {f"M{number}": [0.1, math.nan, math.inf, 0.4] for number in range(9)}),
+    "one step": lambda: curves("reward", {"all": [0.5]}),
+    "shares": lambda: shares("Failed", ["A", "B <i>"], {"start": [0.5, 0.0], "kept": [1.0, 0.0]}),
+    "amounts": lambda: amounts("calls", ["start", "prompt"], [10, 0], ",.0f"),
+}
+
+
+@pytest.mark.parametrize("draw", DRAWN.values(), ids=DRAWN)
+def test_plots_are_whole_images_for_light_and_dark(draw: Callable[[], Plot]) -> None:
+    plot = draw()
+    tree = ElementTree.fromstring(plot.svg)
+    assert tree.tag.endswith("svg")
+    assert "prefers-color-scheme:dark" in plot.svg
+    assert not re.search(r"#0[0-9]0[0-9]0[0-9]", plot.svg.partition("</style>")[2]), "every stand-in has its color"
+    assert plot.alt.endswith(".")
+    assert draw() == plot, "the same report is the same file"
+
+
+def test_names_are_text_and_nothing_else() -> None:
+    words = " ".join(ElementTree.fromstring(scores_over_calls(STAGES).svg).itertext())
+    assert "start a & <b> 0.500" in words
+    assert "$x$ 0.200" in words
+
+
+def test_the_curves_of_all_modules_share_a_plot(tmp_path: Path) -> None:
+    told = report(tmp_path)
+    start, prompt = told.records
+    data = {"reward": [0.1, 0.4], "A: reward": [0.2, 0.3], "B: reward": [0.0, 0.5], "kl": [math.nan]}
+    told = replace(told, records=(start, replace(prompt, details={"curves": data})))
+    (shown,) = [alt for alt in Page(render_html(told)).images if "over the steps" in alt]
+    assert shown == "reward over the steps: all from 0.1 to 0.4; A from 0.2 to 0.3; B from 0 to 0.5."
+
+
+def test_a_page_without_matplotlib_says_how_to_get_plots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = Page(render_html(report(tmp_path)))
+    assert whole.images
+    assert NO_PLOTS not in whole.words
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    page = Page(render_html(report(tmp_path)))
+    assert page.images == {}
+    assert NO_PLOTS in page.words
+    assert "+0.250" in page.words
+
+
+def test_a_plot_that_cannot_be_drawn_ends_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*arguments: Any, **options: Any) -> None:
+        raise RuntimeError("no fonts")
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", broken)
+    page = Page(render_html(report(tmp_path)))
+    assert page.images == {}
+    assert "This page has no plots, because matplotlib failed: RuntimeError: no fonts" in page.words
+    assert "+0.250" in page.words
+
+
+DRAWS = """
+from lmgraph.optimize.plots import curves
+curves("reward", {"all": [0.1, 0.2]})
+"""
+
+
+def test_plots_need_no_display_and_keep_to_the_cache(tmp_path: Path) -> None:
+    home, cache = tmp_path / "home", tmp_path / "cache"
+    home.mkdir()
+    environment = {"HOME": str(home), "LMGRAPH_HOME": str(cache)}
+    subprocess.run([sys.executable, "-c", DRAWS], env=environment, cwd=home, check=True)
+    assert list(home.iterdir()) == []
+    assert [path.name for path in cache.iterdir()] == ["matplotlib"]
 
 
 @pytest.fixture
@@ -234,7 +314,6 @@ def test_diff_from_the_command_line(
 
 def test_seeds_need_scipy_before_anything_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import asyncio
-    import sys
 
     from lmgraph.optimize.seeds import optimize_seeds
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lmgraph.evaluate import RolloutPlan, make_task
 from lmgraph.evaluate.rollout import rollouts
-from lmgraph.optimize import Lab
+from lmgraph.optimize import Lab, OptimizeResult
 from lmgraph.optimize.study import Study
 from lmgraph.program import Program
-from lmgraph.runtime import Runtime
+from lmgraph.program.params import params_hash
+from lmgraph.runtime import Budget, Meter, Runtime
 from lmgraph.runtime.engine import GenerateRequest
 from lmgraph.testing import ScriptedEngine, check_optimizer, last_user_turn
 from lmgraph_optimizers.reflect import Reflect, ReflectConfig
@@ -87,6 +89,79 @@ async def test_feedback_reaches_the_reflector_and_what_it_writes_the_module(tmp_
     assert result.details["curves"]["best on training rows"][-1] == 1.0
     asked = [prompt for prompt in engine.prompts if "You improve the instruction" in prompt]
     assert len(asked) == 1, "it ends where all rows have the highest score"
+
+
+PAIR = (
+    SORT.replace("train: 12, dev: 6, test: 6", "train: 18, dev: 3, test: 3")
+    .replace(
+        "flow Sort(word: str) -> (kind: Kind) {\n  out = Classify(word=word)\n  return (kind=out.kind)\n}",
+        """module Check(word: str "one word") -> (kind: Kind "what it names") {
+  \"\"\"Name the kind of thing.\"\"\"
+  max_tokens: 16
+}
+
+flow Sort(word: str) -> (kind: Kind, again: Kind) {
+  one = Classify(word=word)
+  two = Check(word=word)
+  return (kind=one.kind, again=two.kind)
+}""",
+    )
+    .replace("-> bool = gold.kind == pred.kind", '-> float = py "metrics:score"')
+)
+HALVES = "def score(gold, pred):\n    return ((pred.kind == gold.kind) + (pred.again == gold.kind)) / 2\n"
+NEW = "Look closely"
+
+
+def apart(prompt: str, request: GenerateRequest) -> str:
+    """Each module knows fruit. A new text costs it the short ones, and teaches the one tools and the other animals."""
+    if "You improve the instruction" in prompt:
+        return f"{NEW} at the word {request.sampling.seed % 97} times and name its kind."
+    word = last_user_turn(prompt).partition("word: ")[2].partition("\n")[0]
+    learned = "tool" if request.request_id == "Sort/one" else "animal"
+    kind = KIND_OF[word]
+    knows = kind == learned or (kind == "fruit" and len(word) > 4) if NEW in prompt else kind == "fruit"
+    return kind if knows else "animal" if kind == "fruit" else "fruit"
+
+
+async def search_pair(folder: Path, *, merge: bool = True, budget: Budget | None = None) -> OptimizeResult:
+    """On a program of two modules; it goes on where the folder has a search."""
+    write_rows(folder / "words.jsonl", sort_rows())
+    (folder / "metrics.py").write_text(HALVES, encoding="utf-8")
+    program = program_from(folder, PAIR)
+    task = make_task(program)
+    async with Runtime(everything=ScriptedEngine(apart), meter=Meter(budget)) as runtime:
+        lab = Lab(runtime=runtime, task=task, study=Study.open(folder / "study", "k"), stage="1-reflect", seed=6)
+        config = ReflectConfig(steps=10, minibatch=3, score_rows=9, merge=merge)
+        return await Reflect(config).optimize(program, task, lab)
+
+
+@pytest.mark.parametrize("merge", [False, True])
+async def test_texts_that_were_found_apart_are_merged_where_that_is_asked_for(tmp_path: Path, merge: bool) -> None:
+    result = await search_pair(tmp_path, merge=merge)
+    learned = [result.program.params.modules[name].instruction for name in ("Classify", "Check")]
+    assert ("Chosen: reflections 3 and 4 merged. Training rows: 0.500" in " ".join(result.notes)) == merge
+    assert ("of them merged)" in " ".join(result.notes)) == merge
+    assert all(NEW in text for text in learned) == merge
+
+
+async def test_a_search_that_merges_goes_on_where_it_was_cut(tmp_path: Path) -> None:
+    for name in ("whole", "cut"):
+        (tmp_path / name).mkdir()
+    whole = await search_pair(tmp_path / "whole")
+    cut = await search_pair(tmp_path / "cut", budget=Budget(calls=60))
+    assert cut.stopped is not None
+    done = await search_pair(tmp_path / "cut")
+    assert (done.notes, done.details) == (whole.notes, whole.details)
+    assert params_hash(done.program.params) == params_hash(whole.program.params)
+
+
+async def test_gepa_knows_modules_by_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It draws in the order of a set of their names, and that of texts differs from process to process."""
+    given: dict[str, Any] = {}
+    monkeypatch.setattr("gepa.optimize", lambda **options: given.update(options))
+    await search_pair(tmp_path)
+    assert list(given["seed_candidate"]) == [0, 1]
+    assert given["use_merge"]
 
 
 async def test_it_keeps_the_contract() -> None:

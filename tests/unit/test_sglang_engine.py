@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lmgraph.engines.local.tokenizer import LocalTokenizer
+from lmgraph.engines.sglang import engine as engine_module
 from lmgraph.engines.sglang import open_sglang_engine
 from lmgraph.engines.sglang.engine import SglangEngine
+from lmgraph.engines.sglang.router import may_join
 from lmgraph.errors import ConfigError, ContextOverflow, EngineError, EngineRejected, EngineUnavailable
 from lmgraph.runtime.engine import RemoteEngine, TrainableEngine
 from lmgraph.testing import check_engine
@@ -259,7 +262,7 @@ def test_keys_are_sent_and_never_shown(double: SglangDouble, monkeypatch: pytest
     with pytest.raises(EngineRejected) as rejected:
         asyncio.run(engine.generate(request()))
     assert "secret" not in str(rejected.value)
-    assert "secret" not in repr(engine) + repr(engine.__dict__["_options"])
+    assert "secret" not in repr(engine) + repr(vars(engine))
 
 
 def test_a_wrong_option_names_the_right_ones(double: SglangDouble) -> None:
@@ -282,37 +285,41 @@ async def test_a_prompt_that_is_too_long_is_refused_here(engine: SglangEngine, d
 # -- sglang-router ----------------------------------------------------------------------------------------------------
 
 
-def router(*workers: dict[str, str]) -> HttpDouble:
+class Router(HttpDouble):
     """Answers as sglang-router 0.3.2 does, which was looked at: it lists its workers, and knows no adapters."""
 
-    async def handle(request: Request) -> Response:
-        if request.path == "/workers":
-            return Response({"workers": list(workers), "total": len(workers)})
-        return Response(None, 404, raw=b"")
+    def __init__(self, *workers: Any) -> None:
+        super().__init__(self._list)
+        self.workers = workers
 
-    return HttpDouble(handle)
+    async def _list(self, request: Request) -> Response:
+        if request.path == "/workers":
+            listed = [
+                {"url": one.url, "worker_type": "regular"} if isinstance(one, SglangDouble) else one
+                for one in self.workers
+            ]
+            return Response({"workers": listed, "total": len(listed)})
+        return Response(None, 404, raw=b"")
 
 
 async def test_control_calls_reach_every_worker_of_a_router(folder: Path, tmp_path: Path) -> None:
-    with SglangDouble(folder) as first, SglangDouble(folder) as second:
-        listed = [{"url": one.url, "worker_type": "regular"} for one in (first, second)]
-        with router(*listed) as front:
-            engine = await asyncio.to_thread(connect, front)
-            assert engine.urls == (first.url, second.url)
-            await engine.load_adapter("shared@v1", adapter_folder(tmp_path / "adapter"))
-            assert first.registered
-            assert first.registered == second.registered
-            done = await asyncio.gather(*(engine.generate(request([5 + n] * 40, "shared@v1")) for n in range(8)))
-            assert len(done) == 8
-            assert first.asked("/generate")
-            assert second.asked("/generate")
-            await engine.unload_adapter("shared@v1")
-            assert first.registered == second.registered == {}
-            call = asyncio.create_task(hold(first, engine))
-            await asyncio.to_thread(first.wait_for, "/abort_request")
-            await call
-            assert {one.path for one in front.requests} == {"/workers"}
-            await engine.aclose()
+    with SglangDouble(folder) as first, SglangDouble(folder) as second, Router(first, second) as front:
+        engine = await asyncio.to_thread(connect, front)
+        assert engine.urls == (first.url, second.url)
+        await engine.load_adapter("shared@v1", adapter_folder(tmp_path / "adapter"))
+        assert first.registered
+        assert first.registered == second.registered
+        done = await asyncio.gather(*(engine.generate(request([5 + n] * 40, "shared@v1")) for n in range(8)))
+        assert len(done) == 8
+        assert first.asked("/generate")
+        assert second.asked("/generate")
+        await engine.unload_adapter("shared@v1")
+        assert first.registered == second.registered == {}
+        call = asyncio.create_task(hold(first, engine))
+        await asyncio.to_thread(first.wait_for, "/abort_request")
+        await call
+        assert {one.path for one in front.requests} == {"/workers"}
+        await engine.aclose()
 
 
 async def hold(double: SglangDouble, engine: SglangEngine) -> None:
@@ -339,8 +346,91 @@ async def hold(double: SglangDouble, engine: SglangEngine) -> None:
         (["text"], ConfigError, "no plain SGLang server"),
     ],
 )
-def test_workers_that_cannot_be_used_are_named(
-    workers: list[dict[str, str]], error: type[Exception], said: str
-) -> None:
-    with router(*workers) as front, pytest.raises(error, match=said):
+def test_workers_that_cannot_be_used_are_named(workers: list[Any], error: type[Exception], said: str) -> None:
+    with Router(*workers) as front, pytest.raises(error, match=said):
         connect(front)
+
+
+async def at_all(engine: SglangEngine, double: SglangDouble, adapter: str | None = None) -> None:
+    """Calls until one of them goes to ``double``."""
+    async with asyncio.timeout(60):
+        while not double.asked("/generate"):
+            await asyncio.gather(*(engine.generate(request([5 + n] * 40, adapter)) for n in range(8)))
+            await asyncio.sleep(0.01)
+
+
+async def test_a_worker_that_joins_gets_the_adapters_that_it_lacks(folder: Path, tmp_path: Path) -> None:
+    with SglangDouble(folder) as first, SglangDouble(folder) as second, Router(first) as front:
+        engine = await asyncio.to_thread(connect, front)
+        await engine.load_adapter("shared@v1", adapter_folder(tmp_path / "a", b"one"))
+        front.workers = (first, second)
+        await engine.generate(request(adapter="shared@v1"))
+        assert engine.urls == (first.url,), "the list is not so old yet"
+        await engine.load_adapter("shared@v2", adapter_folder(tmp_path / "b", b"two"))
+        assert engine.urls == (first.url, second.url)
+        assert {name.partition("-")[0] for name in second.registered} == {"shared@v2"}
+        await at_all(engine, second, "shared@v1")
+        assert second.registered == first.registered
+        assert len(second.asked("/tokenize")) == 1, "it was asked what it serves, as any server is"
+        front.workers = (second,)
+        await engine.unload_adapter("shared@v1")
+        assert engine.urls == (second.url,)
+        assert {name.partition("-")[0] for name in second.registered} == {"shared@v2"}
+        first.requests.clear()
+        await asyncio.gather(*(engine.generate(request([5 + n] * 40, "shared@v2")) for n in range(8)))
+        assert not first.requests
+        await engine.aclose()
+
+
+async def test_a_worker_that_joins_is_seen_after_a_while(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with SglangDouble(folder) as first, SglangDouble(folder) as second, Router(first) as front:
+        engine = await asyncio.to_thread(connect, front)
+        front.workers = (first, second)
+        monkeypatch.setattr(engine_module, "FOLLOW_SECONDS", 0.0)
+        await at_all(engine, second)
+        assert engine.urls == (first.url, second.url)
+        await engine.aclose()
+
+
+async def test_calls_go_to_the_worker_that_took_another_s_place(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_module, "FOLLOW_LOST_SECONDS", 0.0)
+    with SglangDouble(folder) as first, SglangDouble(folder) as second, Router(first) as front:
+        engine = await asyncio.to_thread(connect, front)
+        await engine.load_adapter("shared@v1", adapter_folder(tmp_path / "a"))
+        front.workers = (second,)
+        first.stop()
+        assert (await engine.generate(request(adapter="shared@v1"))).attempts > 1
+        assert engine.urls == (second.url,)
+        await engine.aclose()
+
+
+async def test_a_router_that_names_no_worker_changes_nothing(double: SglangDouble, tmp_path: Path) -> None:
+    with Router(double) as front:
+        engine = await asyncio.to_thread(connect, front)
+        for number, workers in enumerate(((), ({"url": "grpc://127.0.0.1:1"},))):
+            front.workers = workers
+            await engine.load_adapter(f"shared@v{number}", adapter_folder(tmp_path / f"{number}"))
+        front.stop()
+        await engine.load_adapter("shared@v9", adapter_folder(tmp_path / "9"))
+        assert engine.urls == (double.url,)
+        await engine.aclose()
+
+
+async def test_none_joins_that_a_private_lm_must_not_be_bound_to(
+    double: SglangDouble, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Router(double) as front:
+        engine = await asyncio.to_thread(connect, front)
+        front.workers = (double, {"url": "http://192.0.2.1:30000", "worker_type": "regular"})
+        await engine.load_adapter("shared@v1", adapter_folder(tmp_path / "a"))
+        await engine.unload_adapter("shared@v1")
+        assert engine.urls == (double.url,)
+        assert [record.args for record in caplog.records] == [("http://192.0.2.1:30000", "LMGRAPH_PRIVATE_HOSTS")]
+        await engine.aclose()
+    here, there, other = "http://127.0.0.1:1", "http://192.0.2.1:1", "http://192.0.2.2:1"
+    assert may_join(other, (here, there)), "no private LM can be bound to these"
+    monkeypatch.setenv("LMGRAPH_PRIVATE_HOSTS", "192.0.2.1")
+    assert may_join(there, (here,))
+    assert not may_join(other, (here, there))

@@ -61,6 +61,23 @@ def test_a_lost_server_rests_longer_each_time_and_forgets() -> None:
     assert not first.resting
 
 
+def test_servers_that_stay_keep_what_is_known_and_those_that_left_get_no_call() -> None:
+    pool = Pool(["http://a", "http://b"], 64)
+    left, stays = pool.servers
+    stays.verified = True
+    pool.choose(SHARED, "")
+    pool.follow(["http://b", "http://c"])
+    assert pool.servers[0] is stays
+    assert stays.verified
+    assert [server.url for server in pool.servers] == ["http://b", "http://c"]
+    assert not pool.servers[1].verified
+    left.answered()  # a call that was under way
+    assert left.resting
+    assert pool.choose(SHARED, "") is not left
+    pool.follow(["http://a"])
+    assert pool.servers[0] is not left, "it is asked anew what it serves"
+
+
 async def test_the_limit_is_cut_once_for_one_wave_of_refusals_and_grows_again() -> None:
     limiter = Limiter(100)
     limiter.under_way = 50

@@ -35,12 +35,14 @@ class Server:
     """Whether it was asked what it serves since it was last out of reach."""
     failures: int = 0
     """In a row."""
+    left: bool = False
+    """Whether it is in the pool no more."""
     rests_until: float = 0.0
     blocks: OrderedDict[int, None] = field(default_factory=OrderedDict)
 
     @property
     def resting(self) -> bool:
-        return time.monotonic() < self.rests_until
+        return self.left or time.monotonic() < self.rests_until
 
     def lost(self) -> None:
         """It could not be reached: leave it alone for a while, and ask it anew what it serves."""
@@ -62,7 +64,16 @@ class Pool:
     """The servers of one engine."""
 
     def __init__(self, urls: Sequence[str], most_at_once: int) -> None:
-        self.servers = [Server(url, Limiter(most_at_once)) for url in urls]
+        self._most_at_once = most_at_once
+        self.servers: list[Server] = []
+        self.follow(urls)
+
+    def follow(self, urls: Sequence[str]) -> None:
+        """From now on these are the servers; of those that stay, what is known stays. Calls under way go on."""
+        known = {server.url: server for server in self.servers}
+        for url, server in known.items():
+            server.left = url not in urls
+        self.servers = [known.get(url) or Server(url, Limiter(self._most_at_once)) for url in urls]
 
     def reset(self) -> None:
         """Forget what is under way: the event loop it was under way on is gone."""

@@ -6,6 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
@@ -178,11 +179,14 @@ class OpenAIEngine:
         asked = {name: value for name, value in asked.items() if name not in self._options.omit}
         events = Events()
         try:
-            async for event in self._transport.events(f"{server.url}/chat/completions", asked, self._headers):
-                text = events.take(event)
-                if text and told:
-                    await tell(text)
-        except Unreachable as problem:
+            url = f"{server.url}/chat/completions"
+            # Closed here: left alone, the request would go on until the garbage collector finds it.
+            async with aclosing(self._transport.events(url, asked, self._headers)) as coming:
+                async for event in coming:
+                    text = events.take(event)
+                    if text and told:
+                        await tell(text)
+        except (Unreachable, Refused) as problem:
             if not (events.begun and told):
                 raise
             raise EngineError(f"{server.url} broke off in the middle of an answer: {problem}.") from None

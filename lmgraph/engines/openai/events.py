@@ -6,6 +6,9 @@ from typing import Any
 
 from lmgraph.engines.http.problems import Malformed
 
+LONGEST_TEXT = 16 << 20
+"""Characters. Nobody writes that much; an answer without end does."""
+
 
 class Events:
     """Takes the events of one completion, in order."""
@@ -14,6 +17,7 @@ class Events:
         self.begun = False
         """Whether some of its text has come."""
         self._text: list[str] = []
+        self._length = 0
         self._choice: dict[str, Any] = {}
         self._refusal: list[str] = []
         self._usage: Any = None
@@ -33,7 +37,10 @@ class Events:
             if not isinstance(text, str) or not isinstance(refusal, str):
                 raise Malformed("a delta of the stream is no text")
             added += text
+            self._length += len(text) + len(refusal)
             self._refusal.append(refusal)
+        if self._length > LONGEST_TEXT:
+            raise Malformed(f"the answer is longer than {LONGEST_TEXT >> 20} million characters")
         self.begun = self.begun or bool(added)
         self._text.append(added)
         return added

@@ -20,7 +20,7 @@ def open_sglang_engine(model: str, *, urls: tuple[str, ...] = (), **options: Any
     """Connect to the servers at ``urls``, which all serve ``model`` (empty: what is served there); blocks until they
     have said what they serve. Without URLs it is the server that `lmgraph engine up` started for the model.
 
-    ``options`` are the fields of `lmgraph.engines.sglang.engine.SglangOptions`.
+    ``options`` are the fields of `lmgraph.engines.sglang.options.SglangOptions`.
 
     Raises: EngineUnavailable if no server answers or a package is missing; ConfigError for an option that is none, or
     a server that serves another model or tokenizer.
@@ -31,8 +31,9 @@ def open_sglang_engine(model: str, *, urls: tuple[str, ...] = (), **options: Any
         raise EngineUnavailable(
             f"the SGLang engine needs {', '.join(missing)}.", hint="pip install 'lmgraph[sglang]', or --engine local"
         )
-    from lmgraph.engines.sglang.engine import SglangEngine, SglangOptions
+    from lmgraph.engines.sglang.engine import SglangEngine
     from lmgraph.engines.sglang.known import known_urls, ways_out
+    from lmgraph.engines.sglang.options import SglangOptions
 
     try:
         chosen = SglangOptions(**options)

@@ -14,7 +14,7 @@ from lmgraph.engines.sglang.handshake import ServerFacts, ask_facts, compare_tok
 from lmgraph.engines.sglang.known import API_KEY_VARIABLE, ways_out
 from lmgraph.engines.sglang.model import ServedModel, check_served, find_model
 from lmgraph.engines.sglang.refusals import final_error
-from lmgraph.engines.sglang.router import servers_behind
+from lmgraph.engines.sglang.router import workers_behind
 from lmgraph.errors import EngineUnavailable
 
 
@@ -25,9 +25,15 @@ class Met:
     model: ServedModel
     facts: ServerFacts
     """What all of them hold to."""
-    urls: tuple[str, ...]
+    places: Mapping[str, tuple[str, ...]]
+    """What stands behind each URL that was given: the workers of a router, or the URL itself."""
     answered: tuple[str, ...]
-    """Those of the URLs that have said what they serve."""
+    """Those of the servers that have said what they serve."""
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """Of all servers."""
+        return _servers(self.places)
 
 
 async def meet_servers(asked: str, urls: tuple[str, ...], seconds: float) -> Met:
@@ -44,7 +50,7 @@ async def meet_servers(asked: str, urls: tuple[str, ...], seconds: float) -> Met
     async def behind(url: str) -> tuple[str, ...]:
         try:
             async with asyncio.timeout_at(until):
-                return await servers_behind(transport, url, headers)
+                return await workers_behind(transport, url, headers) or (url,)
         except TimeoutError:
             return (url,)
 
@@ -53,11 +59,12 @@ async def meet_servers(asked: str, urls: tuple[str, ...], seconds: float) -> Met
             return await ask_facts(transport, url, headers)
 
     try:
-        urls = tuple(dict.fromkeys(chain.from_iterable(await asyncio.gather(*map(behind, urls)))))
-        told = await asyncio.gather(*map(facts_of, urls), return_exceptions=True)
+        places = dict(zip(urls, await asyncio.gather(*map(behind, urls)), strict=True))
+        servers = _servers(places)
+        told = await asyncio.gather(*map(facts_of, servers), return_exceptions=True)
         facts: dict[str, ServerFacts] = {}
         problems: list[str] = []
-        for url, answer in zip(urls, told, strict=True):
+        for url, answer in zip(servers, told, strict=True):
             if isinstance(answer, ServerFacts):
                 facts[url] = answer
             elif isinstance(answer, Refused) and answer.status in (401, 403):
@@ -79,7 +86,11 @@ async def meet_servers(asked: str, urls: tuple[str, ...], seconds: float) -> Met
             await compare_tokenizers(transport, url, headers, model.tokenizer, model.tokenizer.vocabulary_size)
     finally:
         await transport.aclose()
-    return Met(model, _shared(facts), urls, tuple(facts))
+    return Met(model, _shared(facts), places, tuple(facts))
+
+
+def _servers(places: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(chain.from_iterable(places.values())))
 
 
 def _shared(facts: Mapping[str, ServerFacts]) -> ServerFacts:

@@ -3,85 +3,49 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
 import time
 import uuid
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
 from lmgraph.engines.home import lmgraph_home
 from lmgraph.engines.http.caller import Caller, Patience
-from lmgraph.engines.http.checks import positive
-from lmgraph.engines.http.pool import Pool, Server
-from lmgraph.engines.http.problems import Malformed, Refused, Unreachable
-from lmgraph.engines.http.transport import Transport
+from lmgraph.engines.http.pool import Server
+from lmgraph.engines.http.problems import Refused, Unreachable
 from lmgraph.engines.local.tokenizer import LocalTokenizer
 from lmgraph.engines.request_checks import check_request
 from lmgraph.engines.sglang.adapters import AdapterShelf, PublishedAdapter
-from lmgraph.engines.sglang.connect import meet_servers
-from lmgraph.engines.sglang.handshake import ServerFacts, ask_facts, compare_tokenizers
-from lmgraph.engines.sglang.known import ADMIN_KEY_VARIABLE, API_KEY_VARIABLE, ways_out
-from lmgraph.engines.sglang.model import ServedModel
+from lmgraph.engines.sglang.connect import Met, meet_servers
+from lmgraph.engines.sglang.events import Events
+from lmgraph.engines.sglang.fleet import FOLLOW_LOST_SECONDS, FOLLOW_SECONDS, Fleet
+from lmgraph.engines.sglang.known import ways_out
+from lmgraph.engines.sglang.options import SglangOptions
 from lmgraph.engines.sglang.refusals import final_error, has_lost_adapter
 from lmgraph.engines.sglang.wire import read_answer, request_body
-from lmgraph.errors import ConfigError, EngineError, EngineRejected, EngineUnavailable
-from lmgraph.runtime.engine import GenerateRequest, Generation
-
-ABORT_SECONDS = 2.0
-"""A server notices on its own, within seconds, that nobody waits any more; telling it is a courtesy."""
-
-
-@dataclass(frozen=True, slots=True)
-class SglangOptions:
-    """How servers are used."""
-
-    deadline_seconds: float = 600.0
-    """Longest a call may take, waiting and retries included."""
-    unreachable_seconds: float = 20.0
-    """How long all servers may be out of reach before calls fail."""
-    handshake_seconds: float = 60.0
-    """Longest a server may take to say what it serves."""
-    max_requests: int = 256
-    """Most requests under way at one server; fewer while it says that it is overloaded."""
-    adapter_folder: str = ""
-    """Where adapters are put for the servers to read; empty is `adapters` under lmgraph's own folder."""
-
-    def __post_init__(self) -> None:
-        positive("SGLang", self, "deadline_seconds", "unreachable_seconds", "handshake_seconds", "max_requests")
+from lmgraph.engines.text_pieces import TextPieces
+from lmgraph.errors import EngineError, EngineRejected
+from lmgraph.runtime.engine import GenerateRequest, Generation, TextSink
 
 
 class SglangEngine:
-    """A TrainableEngine on SGLang servers. Safe to share between tasks, and between event loops in turn."""
+    """A TrainableEngine and StreamingEngine on SGLang servers. Safe to share between tasks, and between event loops in
+    turn."""
 
-    def __init__(
-        self, model: ServedModel, facts: ServerFacts, urls: tuple[str, ...], options: SglangOptions | None = None
-    ) -> None:
+    def __init__(self, met: Met, options: SglangOptions | None = None) -> None:
         """For servers that have been asked what they serve; `connect` asks them."""
         options = options or SglangOptions()
-        self._model = model
-        self._facts = facts
-        self._urls = urls
-        self._options = options
-        self._key = os.environ.get(API_KEY_VARIABLE, "")
-        self._admin_key = os.environ.get(ADMIN_KEY_VARIABLE, "")
+        self._model = met.model
+        self._facts = met.facts
         self._shelf = AdapterShelf(
             Path(options.adapter_folder).expanduser().resolve()
             if options.adapter_folder
             else lmgraph_home() / "adapters"
         )
-        self._transport = Transport(secrets=(self._key, self._admin_key))
-        self._pool = Pool(urls, options.max_requests)
+        self._fleet = Fleet(met, options)
         patience = Patience(options.deadline_seconds, options.unreachable_seconds)
-        self._caller = Caller("SGLang", self._pool, patience, lambda: ways_out(self.model_id))
-        self._loaded: dict[str, set[str]] = {url: set() for url in urls}
-        """Adapters that each server has, as it knows them."""
-        self._locks: dict[str, asyncio.Lock] = {}
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._farewells: set[asyncio.Task[None]] = set()
-        self._closed = False
+        self._caller = Caller("SGLang", self._fleet.pool, patience, lambda: ways_out(self.model_id))
 
     @classmethod
     def connect(cls, asked: str, urls: tuple[str, ...], options: SglangOptions | None = None) -> SglangEngine:
@@ -91,10 +55,7 @@ class SglangEngine:
         Raises: EngineUnavailable if none answers; ConfigError if one serves another model or tokenizer.
         """
         options = options or SglangOptions()
-        met = asyncio.run(meet_servers(asked, urls, options.handshake_seconds))
-        engine = cls(met.model, met.facts, met.urls, options)
-        engine.trust(met.answered)
-        return engine
+        return cls(asyncio.run(meet_servers(asked, urls, options.handshake_seconds)), options)
 
     @property
     def name(self) -> str:
@@ -110,7 +71,9 @@ class SglangEngine:
 
     @property
     def urls(self) -> tuple[str, ...]:
-        return self._urls
+        """Of the servers themselves. A router's workers come and go; none joins that an LM with `clearance: private`
+        must not be bound to, where it could be bound to those before."""
+        return self._fleet.urls
 
     @property
     def tokenizer(self) -> LocalTokenizer:
@@ -140,13 +103,15 @@ class SglangEngine:
     def caches_prefixes(self) -> bool:
         return True
 
-    def trust(self, verified: Collection[str]) -> None:
-        """These URLs have just said what they serve, and need not be asked again before their first call."""
-        for server in self._pool.servers:
-            server.verified = server.url in verified
-
     async def generate(self, request: GenerateRequest) -> Generation:
-        self._enter()
+        return await self._answer(request, None)
+
+    async def stream(self, request: GenerateRequest, tell: TextSink) -> Generation:
+        return await self._answer(request, tell)
+
+    async def _answer(self, request: GenerateRequest, tell: TextSink | None) -> Generation:
+        self._fleet.enter()
+        self._fleet.follow_beside(FOLLOW_SECONDS)
         sampling = request.sampling
         check_request(request, self._model.vocabulary_size, self.context_length, self.model_id)
         adapter = None if request.adapter is None else self._shelf.get(request.adapter)
@@ -155,184 +120,95 @@ class SglangEngine:
         body = request_body(request.prompt_ids, sampling, stops, served_as, seeded=self.honours_seed)
 
         async def send(server: Server) -> Generation:
-            return await self._send(server, body, sampling.max_tokens, adapter)
+            return await self._send(server, body, sampling.max_tokens, adapter, tell)
 
         began = time.perf_counter()
         try:
             answered = await self._caller.call(request.prompt_ids, served_as or "", send, request.rank)
         except Refused as problem:
             raise final_error(problem, self.model_id) from None
-        seconds = time.perf_counter() - began
-        return replace(
-            answered.value,
-            attempts=answered.attempts,
-            queue_seconds=answered.waited_seconds,
-            decode_seconds=seconds - answered.waited_seconds,
-        )
+        generation = answered.value
+        generation.attempts = answered.attempts
+        generation.queue_seconds = answered.waited_seconds
+        generation.decode_seconds = time.perf_counter() - began - answered.waited_seconds
+        return generation
 
     async def load_adapter(self, name: str, folder: Path) -> None:
-        self._enter()
+        self._fleet.enter()
         if not self._facts.serves_adapters:
             raise EngineRejected(
-                f"the server at {self._urls[0]} serves no adapters.",
+                f"the server at {self.urls[0]} serves no adapters.",
                 hint="start it with --enable-lora, as `lmgraph engine up` does",
             )
         adapter = await asyncio.to_thread(self._shelf.publish, name, folder)
         try:
-            loads = (self._prepare_server(server, adapter) for server in self._pool.servers)
-            done = await asyncio.gather(*loads, return_exceptions=True)
-        except asyncio.CancelledError:
+            await self._fleet.load(adapter)
+        except BaseException:
             self._shelf.forget(name)
             raise
-        problems = [problem for problem in done if isinstance(problem, BaseException)]
-        lasting = next((problem for problem in problems if not isinstance(problem, Unreachable)), None)
-        if lasting is None and len(problems) < len(done):
-            return  # a server out of reach gets it before its next call with it
-        self._shelf.forget(name)
-        if isinstance(lasting, Refused):
-            raise final_error(lasting, self.model_id) from None
-        if isinstance(lasting, Malformed):
-            raise EngineError(f"SGLang broke the protocol: {lasting}.") from None
-        if lasting is not None:
-            raise lasting
-        raise EngineUnavailable(f"SGLang does not answer: {problems[0]}.", hint=ways_out(self.model_id))
 
     async def unload_adapter(self, name: str) -> None:
-        self._enter()
+        self._fleet.enter()
         adapter = self._shelf.get(name)
         self._shelf.forget(name)
-        for server in self._pool.servers:
-            if adapter.served_as not in self._loaded[server.url]:
-                continue
-            self._loaded[server.url].discard(adapter.served_as)
-            # A server that is out of reach, or has dropped it already, has it no more either.
-            with contextlib.suppress(Unreachable, Refused, Malformed, TimeoutError):
-                async with asyncio.timeout(self._options.handshake_seconds):
-                    await self._control(server, "/unload_lora_adapter", {"lora_name": adapter.served_as})
+        await self._fleet.unload(adapter)
 
     async def health(self) -> dict[str, bool]:
         """By URL, whether the server says that it is warm and generates."""
-        self._enter()
-        return dict(zip(self._urls, await asyncio.gather(*map(self._is_healthy, self._urls)), strict=True))
+        self._fleet.enter()
+        urls = self.urls
+        return dict(zip(urls, await asyncio.gather(*map(self._fleet.is_healthy, urls)), strict=True))
 
     async def aclose(self) -> None:
         """Fail what is under way and close the connections. Closing twice is no error."""
-        self._closed = True
-        if self._loop is asyncio.get_running_loop() and self._farewells:
-            await asyncio.wait(self._farewells, timeout=ABORT_SECONDS)
-        await self._transport.aclose()
+        await self._fleet.aclose()
 
     async def _send(
-        self, server: Server, body: Mapping[str, Any], max_tokens: int, adapter: PublishedAdapter | None
+        self,
+        server: Server,
+        body: Mapping[str, Any],
+        max_tokens: int,
+        adapter: PublishedAdapter | None,
+        tell: TextSink | None,
     ) -> Generation:
-        await self._prepare_server(server, adapter)
+        fleet = self._fleet
         rid = uuid.uuid4().hex
+        asked = {**body, "rid": rid}
         try:
-            answer = await self._transport.post(f"{server.url}/generate", {**body, "rid": rid}, self._headers())
+            await fleet.prepare(server, adapter)
+            if tell is not None:
+                return await self._streamed(server, asked, max_tokens, tell)
+            answer = await fleet.transport.post(f"{server.url}/generate", asked, fleet.headers())
         except asyncio.CancelledError:
-            self._say_farewell(server, rid)
+            fleet.say_farewell(server, rid)
             raise
         except Refused as problem:
             if adapter is not None and has_lost_adapter(problem):
+                fleet.follow_beside(FOLLOW_LOST_SECONDS)
                 raise Unreachable(f"it has lost the adapter {adapter.name}") from None
             raise
         except Unreachable:
-            self._check_open()
+            fleet.check_open()
+            fleet.follow_beside(FOLLOW_LOST_SECONDS)
             raise
         return read_answer(answer, rid, max_tokens, self._model.vocabulary_size)
 
-    async def _prepare_server(self, server: Server, adapter: PublishedAdapter | None) -> None:
-        """See to it that the server is the one we take it for, and has the adapter."""
-        if server.verified and (adapter is None or adapter.served_as in self._loaded[server.url]):
-            return
-        async with self._locks.setdefault(server.url, asyncio.Lock()):
-            self._check_open()
-            try:
-                async with asyncio.timeout(self._options.handshake_seconds):
-                    if not server.verified:
-                        await self._verify(server)
-                    if adapter is not None and adapter.served_as not in self._loaded[server.url]:
-                        await self._load(server, adapter)
-            except TimeoutError:
-                raise Unreachable(f"no word within {self._options.handshake_seconds:g} s") from None
-
-    async def _verify(self, server: Server) -> None:
-        """Raises: Unreachable where it serves something else now, so that calls go to the others."""
-        self._loaded[server.url].clear()
+    async def _streamed(self, server: Server, body: Mapping[str, Any], max_tokens: int, tell: TextSink) -> Generation:
+        """What was told cannot be taken back: a stream that breaks after that is not begun again."""
+        rid, told = body["rid"], False
+        events, pieces = Events(rid, max_tokens), TextPieces(self.tokenizer, self.tokenizer.open_ids)
+        asked, headers = {**body, "stream": True}, self._fleet.headers()
         try:
-            facts = await ask_facts(self._transport, server.url, self._headers())
-            model = self._model
-            await compare_tokenizers(
-                self._transport, server.url, self._headers(), model.tokenizer, model.tokenizer.vocabulary_size
-            )
-        except (ConfigError, EngineUnavailable) as error:
-            raise Unreachable(error.message) from None
-        except Malformed as problem:
-            raise Unreachable(str(problem)) from None
-        except Refused as problem:
-            if problem.status not in (301, 302, 307, 308, 404, 405):
+            async with aclosing(self._fleet.transport.events(f"{server.url}/generate", asked, headers)) as coming:
+                async for event in coming:
+                    if text := pieces.add(events.take(event)):
+                        told = True
+                        await tell(text)
+            generation = read_answer(events.whole(), rid, max_tokens, self._model.vocabulary_size)
+        except (Unreachable, Refused) as problem:
+            if not told:
                 raise
-            raise Unreachable(f"no SGLang server answers there now ({problem})") from None
-        if facts.context_length < self.context_length or (self.honours_seed and not facts.deterministic):
-            raise Unreachable("it is run with other limits than the servers beside it")
-        server.verified = True
-
-    async def _load(self, server: Server, adapter: PublishedAdapter) -> None:
-        body = {"lora_name": adapter.served_as, "lora_path": str(adapter.folder)}
-        try:
-            await self._control(server, "/load_lora_adapter", body)
-        except Refused as problem:
-            # The name says the content, so an adapter that is there under it is this one.
-            if "already" not in problem.detail:
-                if problem.status == 400:
-                    raise EngineRejected(
-                        f"the server at {server.url} does not take the adapter `{adapter.name}`: {problem.detail}.",
-                        hint=f"check its rank and base model, and that the server can read {adapter.folder}",
-                    ) from None
-                raise
-        self._loaded[server.url].add(adapter.served_as)
-
-    async def _control(self, server: Server, path: str, body: Mapping[str, Any]) -> Any:
-        answer = await self._transport.post(server.url + path, body, self._headers(control=True))
-        if isinstance(answer, dict) and answer.get("success") is False:
-            raise Refused(400, str(answer.get("error_message") or "no reason given"))
-        return answer
-
-    async def _is_healthy(self, url: str) -> bool:
-        try:
-            async with asyncio.timeout(self._options.unreachable_seconds):
-                await self._transport.get(f"{url}/health_generate", self._headers())
-        except (Unreachable, Refused, Malformed, TimeoutError):
-            return False
-        return True
-
-    def _say_farewell(self, server: Server, rid: str) -> None:
-        """Tell the server, beside what goes on here, that nobody waits for this request any more."""
-
-        async def abort() -> None:
-            with contextlib.suppress(Unreachable, Refused, Malformed, TimeoutError):
-                async with asyncio.timeout(ABORT_SECONDS):
-                    await self._control(server, "/abort_request", {"rid": rid})
-
-        if not self._closed:
-            task = asyncio.get_running_loop().create_task(abort())
-            self._farewells.add(task)
-            task.add_done_callback(self._farewells.discard)
-
-    def _headers(self, *, control: bool = False) -> dict[str, str]:
-        key = (self._admin_key or self._key) if control else self._key
-        return {"Authorization": f"Bearer {key}"} if key else {}
-
-    def _enter(self) -> None:
-        """Locks and queues live on one event loop; on another one they begin anew."""
-        self._check_open()
-        loop = asyncio.get_running_loop()
-        if self._loop is not loop:
-            self._loop = loop
-            self._locks.clear()
-            self._farewells.clear()
-            self._pool.reset()
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise EngineError("The SGLang engine is closed.")
+            raise EngineError(f"{server.url} broke off in the middle of an answer: {problem}.") from None
+        if text := pieces.rest():
+            await tell(text)
+        return generation

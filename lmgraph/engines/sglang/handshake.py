@@ -38,6 +38,14 @@ class ServerFacts:
     deterministic: bool
     """Whether it honours seeds."""
 
+    def can_stand_in_for(self, other: ServerFacts) -> bool:
+        """Whether it gives all that ``other`` gives."""
+        return (
+            self.context_length >= other.context_length
+            and self.deterministic >= other.deterministic
+            and self.serves_adapters >= other.serves_adapters
+        )
+
 
 async def ask_facts(transport: Transport, url: str, headers: Mapping[str, str]) -> ServerFacts:
     """Raises: Unreachable, Refused, Malformed; ConfigError for a server that is too old or does not generate."""

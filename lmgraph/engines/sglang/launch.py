@@ -117,6 +117,7 @@ def server_flags(plan: ServerPlan, model: str, folder: Path, port: int) -> list[
     flags += ["--dtype", plan.dtype, "--enable-lora", "--max-lora-rank", str(plan.lora_rank)]
     flags += ["--lora-target-modules", *LORA_LAYERS]
     flags += ["--constrained-json-disable-any-whitespace"]  # else blanks may go on until the last token
+    flags += ["--incremental-streaming-output"]  # else every event of a stream tells the whole answer so far
     if plan.device == "cpu":
         flags += ["--device", "cpu", "--attention-backend", "torch_native", "--lora-backend", "torch_native"]
         flags += ["--disable-overlap-schedule", "--sleep-on-idle"]

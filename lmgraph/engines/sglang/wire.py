@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lmgraph.engines.http.problems import PASSES, Malformed, Refused, cut
+from lmgraph.engines.http.problems import Malformed, Refused, cut
 from lmgraph.errors import EngineError
 from lmgraph.runtime.engine import Choices, Constraint, FinishReason, Generation, JsonSchema, Regex, SamplingParams
 
@@ -49,16 +49,12 @@ def request_body(
 def read_answer(answer: object, rid: str, max_tokens: int, vocabulary: int) -> Generation:
     """The generation in an answer with status 200.
 
-    Raises: Malformed where it breaks the protocol or answers another request; Refused where the server gave up for a
-    reason that passes; EngineError where it aborted.
+    Raises: Malformed where it breaks the protocol or answers another request; Refused where the server gave up with a
+    status; EngineError where it aborted for another reason.
     """
-    if not isinstance(answer, dict) or not isinstance(answer.get("meta_info"), dict):
-        raise Malformed("the answer has no meta_info")
-    meta: dict[str, Any] = answer["meta_info"]
-    if meta.get("id") != rid:
-        raise Malformed(f"asked for request {rid}, it answers {cut(str(meta.get('id')))}")
+    whole, meta = checked_answer(answer, rid)
     finish = _finish(meta.get("finish_reason"))
-    ids = answer.get("output_ids")
+    ids = whole.get("output_ids")
     sampled = meta.get("output_token_logprobs")
     if not isinstance(ids, list) or not isinstance(sampled, list):
         raise Malformed("the answer has no output_ids or no output_token_logprobs")
@@ -73,6 +69,17 @@ def read_answer(answer: object, rid: str, max_tokens: int, vocabulary: int) -> G
     return Generation(ids, [_logprob(entry[0]) for entry in sampled], finish, cached_tokens=_count(meta))
 
 
+def checked_answer(answer: object, rid: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """An answer, or an event of one, and what it says beside its ids. Raises: Malformed where it answers another
+    request."""
+    meta = answer.get("meta_info") if isinstance(answer, dict) else None
+    if not isinstance(answer, dict) or not isinstance(meta, dict):
+        raise Malformed("the answer has no meta_info")
+    if meta.get("id") != rid:
+        raise Malformed(f"asked for request {rid}, it answers {cut(str(meta.get('id')))}")
+    return answer, meta
+
+
 def _finish(reason: object) -> FinishReason:
     if not isinstance(reason, dict):
         raise Malformed("the answer has no finish_reason")
@@ -84,7 +91,7 @@ def _finish(reason: object) -> FinishReason:
         case "abort":
             message = cut(str(reason.get("message") or "no reason given"))
             status = reason.get("status_code")
-            if isinstance(status, int) and status in PASSES:
+            if isinstance(status, int):
                 raise Refused(status, message)
             raise EngineError(f"SGLang aborted the call: {message}.", hint="see the server's log")
         case other:

@@ -57,6 +57,7 @@ async def bootstrap(
                     temperature=None if attempt == 0 else 1.0,
                     decoding="constrained",
                     keep_unscored=True,
+                    reuse=True,
                 )
                 runs += len(done)
                 passed += sum(run.score.value >= threshold and run.trace.failure is None for run in done)

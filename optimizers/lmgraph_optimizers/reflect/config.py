@@ -19,4 +19,8 @@ class ReflectConfig(OptimizerConfig):
         description="who reflects: an lm of the program or a model (`local:NAME`, `openai:MODEL@URL`); default: each"
         " module's own lm",
     )
+    merge: bool = Field(
+        default=False,
+        description="also try texts of different modules together that were found apart from one another",
+    )
     max_tokens: int = Field(default=256, ge=16, description="most tokens of a new instruction")

@@ -7,13 +7,14 @@ import hashlib
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from dataclasses import asdict
 from typing import Any
 
 from lmgraph.evaluate import Example
 from lmgraph.optimize import Lab
 from lmgraph.program import Program
 from lmgraph_optimizers.reflect.feedback import Record, records
-from lmgraph_optimizers.scoring import mean, score_rows
+from lmgraph_optimizers.scoring import Reach, mean, reach, score_rows
 
 PHASE = "reflect"
 """Names the random numbers that all candidates share."""
@@ -47,7 +48,6 @@ class Evaluations:
         self._scores: dict[str, dict[str, float]] = state.setdefault("scores", {})
         self._records: dict[str, dict[str, dict[str, Record]]] = state.setdefault("records", {})
         self._answers: dict[str, Any] = state.setdefault("answers", {})
-        self._called: dict[str, list[str]] = state.setdefault("called", {})
         self.unscored: dict[str, str] = state.setdefault("unscored", {})
         """Why, by row, of rows without a number."""
 
@@ -61,13 +61,12 @@ class Evaluations:
         missing = list({row.id: row for row in rows if row.id not in scores}.values())
         if missing:
             done = await score_rows(self._lab, self.applied(texts), missing, phase=PHASE)
-            called = self._called.setdefault(key, [])
             for row, score, rollout in zip(missing, done.scores, done.rollouts, strict=True):
                 scores[row.id] = score
-                called += dict.fromkeys(call.module for call in rollout.trace.calls if call.module not in called)
                 if row.id in self._read:
                     kept[row.id] = records(rollout, self._lab.task, self._hidden)
             self.unscored.update(done.unscored)
+            self._state.setdefault("reach", asdict(reach(done.rollouts)))
             self._lab.checkpoint(self._state)
             total = self.score(texts)
             if total is not None:
@@ -83,12 +82,10 @@ class Evaluations:
             self._lab.log("reflection", number=number, text=known[0], dropped=known[1])
         return known[0], known[1] or ""
 
-    def reached(self) -> list[str]:
-        """Modules that the program as it is called on the scoring rows: what is asked first is what counts."""
-        if "reached" not in self._state:
-            self._state["reached"] = list(self._called[self.key({})])
-            self._lab.checkpoint(self._state)
-        return list(self._state["reached"])
+    @property
+    def reach(self) -> Reach:
+        """How far the runs came that were asked for first."""
+        return Reach(**self._state["reach"])
 
     def instructions(self, module: str) -> set[str]:
         """All that ``module`` had in this search."""

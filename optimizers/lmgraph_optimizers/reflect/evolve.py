@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Awaitable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from lmgraph.errors import OptimizeError, PluginError
 from lmgraph.evaluate import Example
@@ -23,6 +23,10 @@ from lmgraph_optimizers.reflect.feedback import Record
 from lmgraph_optimizers.reflect.reflector import Reflector
 
 Result = TypeVar("Result")
+Numbered: TypeAlias = Mapping[int, str]
+"""Instruction by the number of its module."""
+MERGED_ROWS = 5
+"""Scoring rows that gepa tries a merged candidate on before all the others."""
 
 
 async def evolve(
@@ -35,8 +39,10 @@ async def evolve(
     gepa = load_gepa()
     loop = asyncio.get_running_loop()
     bridge = _Bridge(loop)
-    adapter = _Adapter(gepa, bridge, evaluations, reflector, told)
     high = lab.task.objective.high
+    # Where gepa merges it draws by scores, and cannot where they are all 0.
+    lift = 1.0 - lab.task.objective.low if config.merge else 0.0
+    adapter = _Adapter(gepa, tuple(start), bridge, evaluations, reflector, told, lift)
 
     def stop(state: Any) -> bool:
         _, best = evaluations.best()
@@ -47,12 +53,14 @@ async def evolve(
 
     def work() -> None:
         gepa.optimize(
-            seed_candidate=dict(start),
+            seed_candidate=dict(enumerate(start.values())),
             trainset=list(evaluations.feedback),
             valset=list(evaluations.scoring),
             adapter=adapter,
             reflection_minibatch_size=min(config.minibatch, len(evaluations.feedback)),
-            perfect_score=high,
+            perfect_score=high + lift,
+            use_merge=config.merge,
+            merge_val_overlap_floor=min(MERGED_ROWS, len(evaluations.scoring)),
             stop_callbacks=stop,
             logger=_Log(),
             track_best_outputs=False,
@@ -118,41 +126,62 @@ class _Bridge:
 
 
 class _Adapter:
-    """gepa's `GEPAAdapter`: candidates are instructions by module, data are rows, trajectories are records."""
+    """gepa's `GEPAAdapter`: candidates are instructions by module, data are rows, trajectories are records.
+
+    gepa knows modules by their numbers: it goes through a set of them where it merges, and the order of a set of names
+    is another one in each process.
+    """
 
     def __init__(
-        self, gepa: ModuleType, bridge: _Bridge, evaluations: Evaluations, reflector: Reflector, told: Told
+        self,
+        gepa: ModuleType,
+        modules: Sequence[str],
+        bridge: _Bridge,
+        evaluations: Evaluations,
+        reflector: Reflector,
+        told: Told,
+        lift: float,
     ) -> None:
+        """``lift`` is added to each score that gepa is told."""
         self.told = told
         self._gepa = gepa
+        self._modules = modules
         self._bridge = bridge
         self._evaluations = evaluations
         self._reflector = reflector
+        self._lift = lift
 
-    def evaluate(self, batch: Sequence[Example], candidate: Texts, capture_traces: bool = False) -> Any:
-        done = self._bridge.ask(self._evaluations.run(candidate, batch))
-        scores = [score for score, _ in done]
+    def evaluate(self, batch: Sequence[Example], candidate: Numbered, capture_traces: bool = False) -> Any:
+        done = self._bridge.ask(self._evaluations.run(self._named(candidate), batch))
+        scores = [score + self._lift for score, _ in done]
         trajectories = [found for _, found in done] if capture_traces else None
         return self._gepa.EvaluationBatch(outputs=scores, scores=scores, trajectories=trajectories)
 
     def make_reflective_dataset(
-        self, candidate: Texts, eval_batch: Any, components_to_update: Sequence[str]
-    ) -> dict[str, list[Record]]:
+        self, candidate: Numbered, eval_batch: Any, components_to_update: Sequence[int]
+    ) -> dict[int, list[Record]]:
         """Of runs that reached the module, the worst first."""
         with self._bridge.watched():
             runs = sorted(zip(eval_batch.scores, eval_batch.trajectories, strict=True), key=lambda run: run[0])
-            return {name: [found[name] for _, found in runs if name in found] for name in components_to_update}
+            names = {number: self._modules[number] for number in components_to_update}
+            return {number: [found[name] for _, found in runs if name in found] for number, name in names.items()}
 
     def propose_new_texts(
         self,
-        candidate: Texts,
-        reflective_dataset: Mapping[str, Sequence[Record]],
-        components_to_update: Sequence[str],
-    ) -> dict[str, str]:
+        candidate: Numbered,
+        reflective_dataset: Mapping[int, Sequence[Record]],
+        components_to_update: Sequence[int],
+    ) -> dict[int, str]:
         """Nothing for a module where no run reached it or the answer was of no use: gepa then takes the next step."""
         with self._bridge.watched():
-            found = {name: self._reflected(name, candidate, reflective_dataset[name]) for name in components_to_update}
-        return {name: text for name, text in found.items() if text is not None}
+            found = {
+                number: self._reflected(self._modules[number], self._named(candidate), reflective_dataset[number])
+                for number in components_to_update
+            }
+        return {number: text for number, text in found.items() if text is not None}
+
+    def _named(self, candidate: Numbered) -> Texts:
+        return {self._modules[number]: text for number, text in candidate.items()}
 
     def _reflected(self, name: str, candidate: Texts, examples: Sequence[Record]) -> str | None:
         told, number = self.told, self.told.asked

@@ -5,6 +5,7 @@ Rows that reflections read are not those that choose: both are training rows, an
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from lmgraph.errors import BudgetExhausted
@@ -14,10 +15,10 @@ from lmgraph.program import Program
 from lmgraph_optimizers.prompt.grounding import private_fields
 from lmgraph_optimizers.prompt.proposer import hidden_from
 from lmgraph_optimizers.reflect.config import ReflectConfig
-from lmgraph_optimizers.reflect.evaluations import Evaluations
+from lmgraph_optimizers.reflect.evaluations import Evaluations, Texts
 from lmgraph_optimizers.reflect.evolve import Told, evolve, load_gepa
 from lmgraph_optimizers.reflect.reflector import Reflector
-from lmgraph_optimizers.scoring import divide, unscored_note
+from lmgraph_optimizers.scoring import Reach, divide, left_notes, unscored_note
 
 SHOWN = 8
 """Candidates in the report's table."""
@@ -47,12 +48,12 @@ class Reflect:
         evaluations = Evaluations(program, lab, feedback, scoring, hidden, lab.restore() or {})
         told = Told()
         stopped = None
-        reached: list[str] | None = None
+        found: Reach | None = None
         try:
             lab.status(f"the start on {len(scoring)} rows", 0.0)
             await evaluations.run({}, scoring)
-            reached = [name for name in modules if name in evaluations.reached()]
-            start = {name: program.params.modules[name].instruction for name in reached}
+            found = evaluations.reach
+            start = {name: program.params.modules[name].instruction for name in modules if name in found.answered}
             if start:
                 await evolve(start, evaluations, Reflector(program, task, lab, config), config, lab, told)
         except BudgetExhausted as stop:
@@ -60,11 +61,10 @@ class Reflect:
         notes = []
         if len(rows) == 1:
             notes.append("There is one training row only: what is chosen on it says little about others.")
-        if reached is None:
+        if found is None:
             notes.append(f"Stopped before anything was compared: {stopped}")
             return OptimizeResult(program, tuple(notes), stopped)
-        if left := [name for name in modules if name not in reached]:
-            notes.append(f"Never called on {len(scoring)} training rows, so left as it is: {', '.join(left)}.")
+        notes += left_notes(modules, found, len(scoring))
         return _result(evaluations, task.objective.high, notes, told, stopped)
 
 
@@ -72,38 +72,49 @@ def _result(evaluations: Evaluations, high: float, notes: list[str], told: Told,
     start = evaluations.score({}) or 0.0
     scored = evaluations.scored()
     best, score = evaluations.best()
-    kept = len(told.origins)
+    reflected = {evaluations.key(texts) for texts, _, _ in told.origins}
+    merged = sum(evaluations.key(texts) not in reflected for texts, _ in scored) - 1  # one is the start
     dropped = ", ".join(f"{number} {reason}" for reason, number in sorted(told.dropped.items()))
     notes.append(
-        f"{told.steps} steps: {kept} of {told.asked} reflections gave a usable instruction"
+        f"{told.steps} steps: {len(told.origins)} of {told.asked} reflections gave a usable instruction"
         + (f" (dropped: {dropped})" if dropped else "")
-        + f"; better on its minibatch, and so scored on all {len(evaluations.scoring)} rows: {len(scored) - 1}."
+        + f"; better on its minibatch, and so scored on all {len(evaluations.scoring)} rows: {len(scored) - 1}"
+        + (f" ({merged} of them merged)." if merged else ".")
     )
-    names = _names(evaluations, told)
+    name = _namer(evaluations, told)
     if start >= high:
         notes.append("The start has the highest score there is on the training rows: there is nothing to learn.")
     elif score <= start:
         best = {}
         notes.append("Nothing scored above the start on the training rows, so it stays as it is.")
     else:
-        name = names[evaluations.key(best)]
-        notes.append(f"Chosen: {name}. Training rows: {score:.3f}, the start {start:.3f}.")
+        notes.append(f"Chosen: {name(best)}. Training rows: {score:.3f}, the start {start:.3f}.")
     if unscored := unscored_note(evaluations.unscored):
         notes.append(unscored)
     ranked = sorted(scored, key=lambda one: -one[1])[:SHOWN]
-    table = [
-        {"name": names[evaluations.key(texts)], "score": score, "rows": len(evaluations.scoring)}
-        for texts, score in ranked
-    ]
+    table = [{"name": name(texts), "score": score, "rows": len(evaluations.scoring)} for texts, score in ranked]
     curve = [max(score for _, score in scored[: count + 1]) for count in range(len(scored))]
     details: dict[str, Any] = {"candidates": table, "curves": {"best on training rows": curve}}
     return OptimizeResult(evaluations.applied(best), tuple(notes), stopped, details)
 
 
-def _names(evaluations: Evaluations, told: Told) -> dict[str, str]:
-    """What candidates are called in the report, by their key."""
-    names = {evaluations.key({}): "the start"}
+def _namer(evaluations: Evaluations, told: Told) -> Callable[[Texts], str]:
+    """Says what a candidate is called in the report."""
+    start = evaluations.key({})
+    origins: dict[str, tuple[int, Texts, str]] = {}
+    written: dict[tuple[str, str], int] = {}
     for number, (texts, parent, module) in enumerate(told.origins, 1):
-        parent_name = names[evaluations.key(parent)].partition(":")[0]
-        names.setdefault(evaluations.key(texts), f"reflection {number}: {module}, from {parent_name}")
-    return names
+        origins.setdefault(evaluations.key(texts), (number, parent, module))
+        written.setdefault((module, texts[module]), number)
+
+    def name(texts: Texts) -> str:
+        key = evaluations.key(texts)
+        if key == start:
+            return "the start"
+        if key in origins:
+            number, parent, module = origins[key]
+            return f"reflection {number}: {module}, from {name(parent).partition(':')[0]}"
+        numbers = sorted(written[part] for part in texts.items() if part in written)
+        return f"reflections {' and '.join(map(str, numbers))} merged"
+
+    return name
