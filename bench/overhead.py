@@ -178,7 +178,7 @@ def by_hand(folder: Path) -> Run:
     calls: list[Any] = []
 
     async def run(question: str) -> str:
-        run_id, text = os.urandom(16).hex(), question
+        run_id, text = f"{time.time_ns() // 1_000_000:012x}{os.urandom(10).hex()}", question
         for name, answer in answers.items():
             prompt, completion = [*static, *range(len(text) // 4), 1, 2, 3], list(range(len(answer) // 4 + 1))
             logprobs, now = [-0.25] * len(completion), time.time()
@@ -531,7 +531,8 @@ def main() -> None:
         print(f"tokenisation of a node, apart: {tokens['encode']} to encode, {tokens['decode']} to decode")
     machine = {"python": platform.python_version(), "system": platform.system(), "cores": os.cpu_count()}
     report = {
-        "unit": "microseconds a node", "nodes": NODES, "seconds": chosen.seconds, "repeats": chosen.repeats, "goal": GOAL,
+        "unit": "microseconds a node", "nodes": NODES, "goal": GOAL, "seconds": chosen.seconds,
+        "repeats": chosen.repeats,
         "machine": machine, "sides": found, "tokenisation": tokens,
     }  # fmt: skip
     if not chosen.only:

@@ -29,6 +29,10 @@ class Setting:
     judge: str | None = None
     """The LM that modules without one are asked by; None where that is the default one."""
 
+    def where_caught(self) -> Setting:
+        """The same, where the run goes on after a failure."""
+        return self if self.caught else replace(self, caught=True)
+
 
 PLAIN = Setting()
 """Where a flow is run by itself."""

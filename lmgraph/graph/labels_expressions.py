@@ -74,8 +74,11 @@ class ExpressionLabels:
         """What private thing it may follow from whether the expression has a value."""
         if isinstance(expression, Ref):
             return self.failing.get(expression.value)
-        inside = (self.failure(part) for part in inner_expressions(expression))
-        return next((found for found in inside if found is not None), None) or self._own_failure(expression)
+        for part in inner_expressions(expression):
+            found = self.failure(part)
+            if found is not None:
+                return found
+        return self._own_failure(expression)
 
     def _own_failure(self, expression: Expr) -> Taint | None:
         """As `failure`, where all that the expression is made of has values."""

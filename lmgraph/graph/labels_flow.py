@@ -13,7 +13,7 @@ other: of what reads the value, of what acts behind a false assert, and of what 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from lmgraph.graph.graph import Graph
 from lmgraph.graph.labels import (
@@ -101,6 +101,7 @@ class FlowLabels(Shared):
     def __init__(self, graph: Graph, types: Declared, found: Found) -> None:
         super().__init__(graph, types, found)
         self._results: dict[str, dict[tuple[object, ...], FlowResult]] = {}
+        self._needed: dict[str, frozenset[NodeId]] = {}
 
     def flow(
         self, name: str, arguments: Mapping[str, Shape], control: Taint | None, setting: Setting = PLAIN
@@ -120,6 +121,12 @@ class FlowLabels(Shared):
                 known[key] = _Body(self, setting).run(flow.name, flow.body, flow.outputs, given, control)
         return known[key]
 
+    def needed(self, name: str, body: Region) -> frozenset[NodeId]:
+        """Nodes that a run of the body, which has this name, cannot complete without."""
+        if name not in self._needed:
+            self._needed[name] = needed_nodes(body, self.certain.must_succeed)
+        return self._needed[name]
+
     def region(self, name: str, region: Region, given: Mapping[str, Shape], judge: str | None = None) -> None:
         """Looks at a body that is no flow's: of a metric, whose modules may be asked by the LM ``judge``."""
         # Where a metric fails, scoring goes on.
@@ -132,6 +139,7 @@ class _Body:
     def __init__(self, program: FlowLabels, setting: Setting) -> None:
         self._program = program
         self._setting = setting
+        self._caught = setting.where_caught()
         self._labels = ExpressionLabels(program.records, program.types, program.certain)
         self._calls = CallLabels(program, self._labels)
         self._left = _Left()
@@ -159,7 +167,7 @@ class _Body:
         if is_flow:
             parameters = {one.field.name: self._labels.values.get(one.id, PUBLIC) for one in body.parameters}
             self._program.found.held(f"flow {name}", IN, parameters)
-        self._needed = needed_nodes(body, self._program.certain.must_succeed)
+        self._needed = self._program.needed(name, body)
         ended = self._region(body, control)
         shapes: dict[str, Shape] = {}
         for operand, result in zip(body.results, ended.shapes, strict=True):
@@ -186,7 +194,7 @@ class _Body:
     def _node(self, node: Node, control: Taint | None) -> None:
         outside = self._setting
         if node.id not in self._needed:
-            self._setting = replace(outside, caught=True)
+            self._setting = self._caught
         self._looked_at(node, control)
         self._setting = outside
 
@@ -343,7 +351,7 @@ class _Body:
 
     def _catch(self, node: CatchNode, control: Taint | None) -> _Ended:
         labels = self._labels
-        outside, self._setting = self._setting, replace(self._setting, caught=True)
+        outside, self._setting = self._setting, self._caught
         tried = self._region(node.body, control)
         self._setting = outside
         failing = self._decides(tried.failure, node.id)

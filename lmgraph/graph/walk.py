@@ -53,10 +53,12 @@ def inner_regions(node: Node) -> tuple[Region, ...]:
 
 def walk(region: Region) -> Iterator[Node]:
     """Every node of the region and of the regions inside it, in source order."""
-    for node in region.nodes:
+    waiting = [*reversed(region.nodes)]
+    while waiting:
+        node = waiting.pop()
         yield node
-        for inner in inner_regions(node):
-            yield from walk(inner)
+        for inner in reversed(inner_regions(node)):
+            waiting += reversed(inner.nodes)
 
 
 def values_of(node: Node) -> tuple[ValueId, ...]:
