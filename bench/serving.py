@@ -11,6 +11,7 @@ every input is two calls.
 
 - lmgraph: `Runtime.map` on the engine `sglang`, with a trace store on disk.
 - lmgraph, all at once: without the one call that goes ahead of others that begin alike.
+- lmgraph, nothing kept: on a server that keeps no prefixes, which shows what it gains that prompts begin alike.
 - DSPy: two `dspy.Predict` over `/v1/chat/completions` in `dspy.Parallel`, cache off. A model this small seldom writes
   the markers that its adapter asks for, and the adapter would then ask again in another form: here it takes such an
   answer as it is, so that its calls are as many as ours. Those markers make its prompts and its answers longer than
@@ -228,11 +229,11 @@ def canned_server() -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def real_server() -> Iterator[tuple[str, Path]]:
+def real_server(*flags: str) -> Iterator[tuple[str, Path]]:
     """Its URL and its log."""
     from lmgraph.engines.sglang.launch import ServerPlan, start_server, stop_server
 
-    server = start_server(ServerPlan(MODEL, "cpu"), lambda stage: None, timeout_seconds=900)
+    server = start_server(ServerPlan(MODEL, "cpu", extra=flags), lambda stage: None, timeout_seconds=900)
     try:
         yield server.url, Path(server.log)
     finally:
@@ -345,6 +346,9 @@ def main() -> None:
     else:
         with real_server() as (url, log):
             found = measure(sides, url, log, args.inputs, args.concurrency, args.repeats)
+        with real_server("--disable-radix-cache") as (url, log):
+            without = measure(["lmgraph"], url, log, args.inputs, args.concurrency, args.repeats)
+        found["lmgraph, nothing kept"] = without["lmgraph"]
     print(table(found))
     if "DSPy" in found:
         share = found["lmgraph"]["cpu"] / found["DSPy"]["cpu"]

@@ -137,6 +137,7 @@ async def _one(
 
     texts: dict[str, str] = {}
     """Of the calls that are under way, by call key."""
+    trace: Trace | None = None
     with Progress(f"running {flow}") as progress:
         async with aclosing(runtime.stream(program, row, flow=flow, options=options)) as events:
             async for event in events:
@@ -151,6 +152,7 @@ async def _one(
                         trace = event.trace
                 if texts:
                     progress.status(_under_way(texts), None)
+    assert trace is not None, "the last event has it"
     yield trace
 
 
