@@ -87,6 +87,15 @@ class _Left:
 
 
 @dataclass(frozen=True, slots=True)
+class _Round:
+    """What is known before a round of a loop."""
+
+    carried: Sequence[Shape]
+    failure: Taint | None
+    stopped: Taint | None
+
+
+@dataclass(frozen=True, slots=True)
 class _Ended:
     """What a node or region gives."""
 
@@ -149,6 +158,12 @@ class _Body:
         """Nodes that a run cannot complete without, unless they stand inside others that it can."""
         self._returned: dict[str, Shape] = {}
         self._exits: dict[NodeId, list[Shape]] = {}
+        self._rounds: dict[NodeId, _Round] = {}
+        """Of each loop: a loop inside another one goes on from there, one round for each of the outermost, which goes
+        round until nothing changes in any of them. Each to its own end would take time exponential in their depth."""
+        self._in_loop = False
+        self._changed = False
+        """In this round of the outermost loop."""
         self._exit_failures: dict[NodeId | None, Taint] = {}
         """Of the values that a loop is left with, or the flow (None)."""
 
@@ -321,11 +336,17 @@ class _Body:
         labels = self._labels
         carried = [labels.of(one.initial) for one in node.carried]
         failure = _first(*(labels.failure(one.initial) for one in node.carried))
-        outside = self._left
-        self._left = _Left(outside.returned, None)
+        outside, is_outermost = self._left, not self._in_loop
+        known = self._rounds.get(node.id)
+        if known is not None:
+            carried, failure = list(map(join, known.carried, carried)), known.failure or failure
+        self._left = _Left(outside.returned, None if known is None else known.stopped)
         self._exits.pop(node.id, None)
         self._exit_failures.pop(node.id, None)
+        self._in_loop = True
         while True:
+            if is_outermost:
+                self._changed = False
             for one, shape in zip(node.carried, carried, strict=True):
                 labels.values[one.parameter.id] = shape
                 if failure is not None:
@@ -336,9 +357,12 @@ class _Body:
             failure = failure or body.failure
             if self._setting.caught:  # no round follows one that failed
                 self._left = self._left.joined(_Left(stopped=self._decides(body.failure, node.id)))
-            if before == self._state(carried, failure):
+            self._changed = self._changed or before != self._state(carried, failure)
+            if not (is_outermost and self._changed):
                 break
+        self._in_loop = not is_outermost
         stopped = self._left.stopped
+        self._rounds[node.id] = _Round(carried, failure, stopped)
         self._left = _Left(self._left.returned, outside.stopped)
         ended = self._exits.pop(node.id, None) or [PUBLIC] * len(carried)
         failure = _first(failure, self._exit_failures.pop(node.id, None), stopped)

@@ -145,6 +145,25 @@ def test_a_loop_is_looked_at_until_its_labels_stay(limit: int) -> None:
 # -- what labels leave as it was -------------------------------------------------------------------------------------
 
 
+def test_loops_in_loops_are_looked_at_together() -> None:
+    """Each to its own end, this many would take hours."""
+    head = """
+        lm cloud { model: "elsewhere" }
+        module Ask(text: str) -> (answer: str) { lm: cloud }
+        flow F(ill: private bool, p: str) -> (a: str) {
+          var seen: str = p
+          var next: str = p
+    """
+    body = """
+          other = Ask(text=seen)
+          seen := next
+          next := if ill then "ill" else other.answer
+    """
+    loops = "repeat max 2 { " * 24 + body + "} " * 24
+    assert codes(f"{head}{loops} return (a=seen) }}") == ["E0701"]
+    assert codes(f"{head}{loops.replace('if ill then', 'if p == next then')} return (a=seen) }}") == []
+
+
 def test_graphs_without_labels_of_their_own_keep_their_text() -> None:
     graph = compiled(LMS + "flow F(q: str) -> (a: str) {\n  x = q\n  return (a=Ask(text=x).answer)\n}\n").require()
     assert "label" not in dump(Graph("g", externs=graph.externs))
