@@ -39,7 +39,7 @@ from lmgraph.graph.nodes import (
     ReleaseNode,
 )
 from lmgraph.graph.types import BOOL, FLOAT, INT, NULL, STR, ListType, RecordType, ScalarType, Type
-from lmgraph.graph.walk import inner_regions, leaves, values_of, walk
+from lmgraph.graph.walk import inner_expressions, inner_regions, leaves, values_of, walk
 
 COMPARISONS = ("==", "!=", "<", "<=", ">", ">=", "in", "not in", "and", "or", "not")
 
@@ -48,6 +48,8 @@ class Certain:
     """What is certain of one graph's values, found once."""
 
     def __init__(self, graph: Graph) -> None:
+        self._graph = graph  # lives as long as what is known of its parts by their identity
+        self._steady: dict[int, bool] = {}
         self.must_succeed = holding(graph, guards)
         """Nodes whose region fails where they fail."""
         self.sure: set[ValueId] = set()
@@ -110,6 +112,26 @@ class Certain:
                 return all(map(self.is_total, operands))
             case GetItem() | Ensure():
                 return False
+
+    def is_steady(self, expression: Expr) -> bool:
+        """Whether the expression, which stands in the graph, has no value only where something that it always reads has
+        none. Asked again and again, it is looked at once."""
+        known = self._steady.get(id(expression))
+        if known is None:
+            match expression:
+                case Const() | Ref():
+                    known = True
+                case Choose(when_true=when_true, when_false=when_false):
+                    known = self.is_sure(when_true) and self.is_sure(when_false)
+                case Apply(operator="and" | "or", operands=(_, right)):
+                    known = self.is_sure(right)
+                case Apply() | GetItem() | Ensure():
+                    known = self.is_total(expression)
+                case _:
+                    known = True
+            known = known and all(map(self.is_steady, inner_expressions(expression)))
+            self._steady[id(expression)] = known
+        return known
 
     def is_sure(self, expression: Expr) -> bool:
         """Whether it has a value in every run."""

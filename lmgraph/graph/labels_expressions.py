@@ -74,6 +74,8 @@ class ExpressionLabels:
         """What private thing it may follow from whether the expression has a value."""
         if isinstance(expression, Ref):
             return self.failing.get(expression.value)
+        if not self.failing and self._certain.is_steady(expression):
+            return None
         for part in inner_expressions(expression):
             found = self.failure(part)
             if found is not None:
