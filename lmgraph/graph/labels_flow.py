@@ -13,7 +13,6 @@ other: of what reads the value, of what acts behind a false assert, and of what 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from lmgraph.graph.graph import Graph
 from lmgraph.graph.labels import (
@@ -33,6 +32,7 @@ from lmgraph.graph.labels import (
     under,
 )
 from lmgraph.graph.labels_calls import PLAIN, CallLabels, Setting, Shared
+from lmgraph.graph.labels_ends import Ended, FlowResult, Left, Round, first_of
 from lmgraph.graph.labels_expressions import ExpressionLabels
 from lmgraph.graph.labels_found import IN, OUT, Found
 from lmgraph.graph.needed import needed_nodes
@@ -60,48 +60,6 @@ from lmgraph.graph.walk import inner_regions, leaves, own_expressions, values_of
 
 MOST_CONTEXTS = 32
 """Combinations of labels that one flow is looked at for; in place of more all its inputs count as private."""
-
-
-@dataclass(frozen=True, slots=True)
-class FlowResult:
-    outputs: Shape
-    private: Taint | None
-    """The first private thing that was read: the flow may take its time because of it."""
-    failure: Taint | None
-    """The first private thing that it may follow from whether the flow fails."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Left:
-    """Private conditions under which control may have gone elsewhere before."""
-
-    returned: Taint | None = None
-    stopped: Taint | None = None
-
-    @property
-    def taint(self) -> Taint | None:
-        return self.returned or self.stopped
-
-    def joined(self, other: _Left) -> _Left:
-        return _Left(self.returned or other.returned, self.stopped or other.stopped)
-
-
-@dataclass(frozen=True, slots=True)
-class _Round:
-    """What is known before a round of a loop."""
-
-    carried: Sequence[Shape]
-    failure: Taint | None
-    stopped: Taint | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Ended:
-    """What a node or region gives."""
-
-    shapes: Sequence[Shape]
-    failure: Taint | None = None
-    """What private thing it may follow from whether all of it is there."""
 
 
 class FlowLabels(Shared):
@@ -151,14 +109,14 @@ class _Body:
         self._caught = setting.where_caught()
         self._labels = ExpressionLabels(program.records, program.types, program.certain)
         self._calls = CallLabels(program, self._labels)
-        self._left = _Left()
+        self._left = Left()
         self._failed: Taint | None = None
         """What private thing it may follow from whether the present region has failed."""
         self._needed = frozenset[NodeId]()
         """Nodes that a run cannot complete without, unless they stand inside others that it can."""
         self._returned: dict[str, Shape] = {}
         self._exits: dict[NodeId, list[Shape]] = {}
-        self._rounds: dict[NodeId, _Round] = {}
+        self._rounds: dict[NodeId, Round] = {}
         """Of each loop: a loop inside another one goes on from there, one round for each of the outermost, which goes
         round until nothing changes in any of them. Each to its own end would take time exponential in their depth."""
         self._in_loop = False
@@ -197,14 +155,14 @@ class _Body:
 
     # -- regions -----------------------------------------------------------------------------------------------------
 
-    def _region(self, region: Region, control: Taint | None) -> _Ended:
+    def _region(self, region: Region, control: Taint | None) -> Ended:
         outside, self._failed = self._failed, None
         for node in region.nodes:
             self._node(node, control or self._left.taint)
         labels = self._labels
-        failure = _first(self._failed, *(labels.failure(result.value) for result in region.results))
+        failure = first_of(self._failed, *(labels.failure(result.value) for result in region.results))
         self._failed = outside
-        return _Ended([labels.of(result.value) for result in region.results], failure)
+        return Ended([labels.of(result.value) for result in region.results], failure)
 
     def _node(self, node: Node, control: Taint | None) -> None:
         outside = self._setting
@@ -228,7 +186,7 @@ class _Body:
             self._failed = self._failed or failure
         if failure is not None and self._setting.caught and leaves(node):
             returns = leaves(node, loops=False)
-            self._left = self._left.joined(_Left(failure) if returns else _Left(stopped=failure))
+            self._left = self._left.joined(Left(failure) if returns else Left(stopped=failure))
         # Where the region failed for it, and nothing catches that, nothing after it is of a run that completes.
         missing = failure if self._setting.caught or not fails_region else None
         for value in values_of(node):
@@ -241,10 +199,10 @@ class _Body:
         """What private failure may keep the node from being run."""
         failed = self._failed if node.id in self._program.acting else None
         if failed is None and isinstance(node, LmCall | ExternCall | FlowCall | IfNode | MapNode):
-            failed = _first(*map(self._labels.failure, own_expressions(node)))
+            failed = first_of(*map(self._labels.failure, own_expressions(node)))
         return self._decides(failed, node.id)
 
-    def _ended(self, node: Node, control: Taint | None) -> _Ended:
+    def _ended(self, node: Node, control: Taint | None) -> Ended:
         """The labels of the values that the node gives, and of whether it has any."""
         labels = self._labels
         match node:
@@ -252,13 +210,13 @@ class _Body:
                 shape = labels.of(expression)
                 if node.label == "private":
                     shape = under(shape, declared(node.id, Origin("binding", node.id)))
-                return _Ended([shape], labels.failure(expression))
+                return Ended([shape], labels.failure(expression))
             case ReleaseNode(expression=expression):
                 self._program.found.release(node, labels.of(expression).any() or control)
-                return _Ended([PUBLIC])
+                return Ended([PUBLIC])
             case CheckNode(condition=condition, kind=kind):
                 shape = labels.of(condition)
-                return _Ended([shape], labels.failure(condition) or (shape.any() if kind == "assert" else None))
+                return Ended([shape], labels.failure(condition) or (shape.any() if kind == "assert" else None))
             case LmCall():
                 return self._called(node, self._calls.lm(node, control, self._setting))
             case ExternCall():
@@ -275,33 +233,33 @@ class _Body:
                 return self._catch(node, control)
             case ExitIf(condition=condition, results=results, loop=loop):
                 decided = control or self._decides(labels.of(condition).any(), node.id)
-                self._left = _Left(self._left.returned, self._left.stopped or decided)
+                self._left = Left(self._left.returned, self._left.stopped or decided)
                 values = [labels.of(result.value) for result in results]
                 known = self._exits.get(loop)
                 self._exits[loop] = values if known is None else list(map(join, known, values))
                 self._leave_failing(loop, results)
-                return _Ended([], labels.failure(condition))
+                return Ended([], labels.failure(condition))
             case Return(results=results):
                 for result in results:
                     shape = under(labels.of(result.value), control)
                     self._returned[result.name] = join(self._returned.get(result.name, PUBLIC), shape)
-                self._left = _Left(self._left.returned or control, self._left.stopped)
+                self._left = Left(self._left.returned or control, self._left.stopped)
                 self._leave_failing(None, results)
-                return _Ended([])
+                return Ended([])
 
-    def _called(self, node: LmCall | ExternCall, shape: Shape) -> _Ended:
+    def _called(self, node: LmCall | ExternCall, shape: Shape) -> Ended:
         """A call may fail for what it is given, and for what it gives."""
-        return _Ended([shape], shape.any() or _first(*map(self._labels.failure, own_expressions(node))))
+        return Ended([shape], shape.any() or first_of(*map(self._labels.failure, own_expressions(node))))
 
     def _leave_failing(self, target: NodeId | None, results: Sequence[Operand]) -> None:
-        failure = _first(*(self._labels.failure(result.value) for result in results))
+        failure = first_of(*(self._labels.failure(result.value) for result in results))
         if failure is not None:
             self._exit_failures.setdefault(target, failure)
 
     def _decides(self, taint: Taint | None, id: NodeId) -> Taint | None:
         return None if taint is None else then(taint, f"{id}?", "decides")
 
-    def _map(self, node: MapNode, control: Taint | None) -> _Ended:
+    def _map(self, node: MapNode, control: Taint | None) -> Ended:
         labels = self._labels
         items = labels.of(node.items)
         labels.values[node.element.id] = at(items.element(), node.element.id)
@@ -315,10 +273,10 @@ class _Body:
         blocked = self._decides(filtering, node.id) if self._setting.caught else None
         body = self._region(node.body, inside or kept or blocked)
         sure = all(map(self._program.certain.sure_region, inner_regions(node)))
-        failure = _first(labels.failure(node.items), filtering, body.failure, None if sure else items.own or kept)
-        return _Ended([under(make_list(body.shapes[0]), items.own, kept)], failure)
+        failure = first_of(labels.failure(node.items), filtering, body.failure, None if sure else items.own or kept)
+        return Ended([under(make_list(body.shapes[0]), items.own, kept)], failure)
 
-    def _if(self, node: IfNode, control: Taint | None) -> _Ended:
+    def _if(self, node: IfNode, control: Taint | None) -> Ended:
         decided = self._decides(self._labels.of(node.condition).any(), node.id)
         start = self._left
         first = self._region(node.then, control or decided)
@@ -326,21 +284,23 @@ class _Body:
         second = self._region(node.otherwise, control or decided)
         self._left = self._left.joined(after_first)
         sure = all(map(self._program.certain.sure_region, inner_regions(node)))
-        failure = _first(self._labels.failure(node.condition), first.failure, second.failure, None if sure else decided)
+        failure = first_of(
+            self._labels.failure(node.condition), first.failure, second.failure, None if sure else decided
+        )
         if not node.results:
-            return _Ended([], failure)
+            return Ended([], failure)
         shapes = [under(join(one, other), decided) for one, other in zip(first.shapes, second.shapes, strict=True)]
-        return _Ended(shapes, failure)
+        return Ended(shapes, failure)
 
-    def _loop(self, node: LoopNode, control: Taint | None) -> _Ended:
+    def _loop(self, node: LoopNode, control: Taint | None) -> Ended:
         labels = self._labels
         carried = [labels.of(one.initial) for one in node.carried]
-        failure = _first(*(labels.failure(one.initial) for one in node.carried))
+        failure = first_of(*(labels.failure(one.initial) for one in node.carried))
         outside, is_outermost = self._left, not self._in_loop
         known = self._rounds.get(node.id)
         if known is not None:
             carried, failure = list(map(join, known.carried, carried)), known.failure or failure
-        self._left = _Left(outside.returned, None if known is None else known.stopped)
+        self._left = Left(outside.returned, None if known is None else known.stopped)
         self._exits.pop(node.id, None)
         self._exit_failures.pop(node.id, None)
         self._in_loop = True
@@ -356,24 +316,24 @@ class _Body:
             carried = list(map(join, carried, body.shapes))
             failure = failure or body.failure
             if self._setting.caught:  # no round follows one that failed
-                self._left = self._left.joined(_Left(stopped=self._decides(body.failure, node.id)))
+                self._left = self._left.joined(Left(stopped=self._decides(body.failure, node.id)))
             self._changed = self._changed or before != self._state(carried, failure)
             if not (is_outermost and self._changed):
                 break
         self._in_loop = not is_outermost
         stopped = self._left.stopped
-        self._rounds[node.id] = _Round(carried, failure, stopped)
-        self._left = _Left(self._left.returned, outside.stopped)
+        self._rounds[node.id] = Round(carried, failure, stopped)
+        self._left = Left(self._left.returned, outside.stopped)
         ended = self._exits.pop(node.id, None) or [PUBLIC] * len(carried)
-        failure = _first(failure, self._exit_failures.pop(node.id, None), stopped)
-        return _Ended([under(join(one, other), stopped) for one, other in zip(carried, ended, strict=True)], failure)
+        failure = first_of(failure, self._exit_failures.pop(node.id, None), stopped)
+        return Ended([under(join(one, other), stopped) for one, other in zip(carried, ended, strict=True)], failure)
 
     def _state(self, carried: Sequence[Shape], failure: Taint | None) -> tuple[object, ...]:
         """What a round of a loop may change."""
         left = self._left
         return [signature(one) for one in carried], failure is None, left.returned is None, left.stopped is None
 
-    def _catch(self, node: CatchNode, control: Taint | None) -> _Ended:
+    def _catch(self, node: CatchNode, control: Taint | None) -> Ended:
         labels = self._labels
         outside, self._setting = self._setting, self._caught
         tried = self._region(node.body, control)
@@ -384,11 +344,11 @@ class _Body:
         instead = self._region(node.fallback, control or failing)
         shape = under(join(tried.shapes[0], instead.shapes[0]), failing)
         sure = self._program.certain.sure_region(node.fallback)
-        return _Ended([shape], _first(instead.failure, None if sure else failing))
+        return Ended([shape], first_of(instead.failure, None if sure else failing))
 
     # -- calls -------------------------------------------------------------------------------------------------------
 
-    def _flow_call(self, node: FlowCall, control: Taint | None) -> _Ended:
+    def _flow_call(self, node: FlowCall, control: Taint | None) -> Ended:
         flow = self._program.flows[node.flow]
         arguments = {one.name: at(self._labels.of(one.value), f"{node.id}({one.name})") for one in node.arguments}
         result = self._program.flow(flow.name, arguments, control, self._setting)
@@ -409,10 +369,6 @@ class _Body:
 
         if result.private is not None and self._labels.seen is None:
             self._labels.seen = here(result.private)
-        given = _first(*map(self._labels.failure, own_expressions(node)))
+        given = first_of(*map(self._labels.failure, own_expressions(node)))
         failure = given or (None if result.failure is None else here(result.failure))
-        return _Ended([mapped(result.outputs, here)], failure)
-
-
-def _first(*taints: Taint | None) -> Taint | None:
-    return next((taint for taint in taints if taint is not None), None)
+        return Ended([mapped(result.outputs, here)], failure)

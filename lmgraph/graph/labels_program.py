@@ -12,7 +12,8 @@ from itertools import chain
 
 from lmgraph.graph.graph import FlowSpec, Graph, Knob, MetricSpec, ModuleSpec, ObjectiveSpec, TestSpec
 from lmgraph.graph.labels import PUBLIC, Declared, Shape, Taint, at, make_record, under
-from lmgraph.graph.labels_flow import FlowLabels, FlowResult
+from lmgraph.graph.labels_ends import FlowResult
+from lmgraph.graph.labels_flow import FlowLabels
 from lmgraph.graph.labels_found import Found, Given, Leak
 from lmgraph.graph.nodes import ExprNode, ReleaseNode
 from lmgraph.graph.types import Field, PrivacyLabel, RecordType
