@@ -95,7 +95,9 @@ def optimize_command(
         list[str] | None,
         typer.Option("--log", help="Figures to mlflow[:URI] or tensorboard[:FOLDER] as well; repeat.", metavar="PLACE"),
     ] = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew where a run was interrupted.")] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh/--resume", help="Begin anew, or go on, where a run was interrupted.")
+    ] = False,
     listing: Annotated[bool, typer.Option("--list", help="List the installed optimizers and their options.")] = False,
     allow_effects: common.AllowEffectsOption = False,
     learned: ParamsOption = None,

@@ -68,7 +68,7 @@ def test_a_budget_stops_and_says_how_to_go_on(cli: Cli) -> None:
     assert done.code == 0
     assert "stopped early: " in done.out
     assert "same command goes on" in done.out
-    again = cli(*OPTIMIZE)
+    again = cli(*OPTIMIZE, "--resume")  # as without it
     assert "continued an interrupted run" in again.out
 
 
