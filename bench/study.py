@@ -35,7 +35,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "bench" / "results"
@@ -43,6 +43,10 @@ WORK = ROOT / ".lmgraph" / "study"
 DECODINGS = ("strict", "constrained")
 T_975 = (math.nan, 12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 """Quantiles of Student's t, by degrees of freedom: of means over two to ten seeds."""
+
+
+_Seeds: TypeAlias = dict[int, dict[str, Any]]
+"""Cells of one program and arm, by seed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,6 +258,43 @@ def _table(cells: list[dict[str, Any]], stages: tuple[str, ...]) -> str:
     return "\n".join(lines)
 
 
+def comparison(cells: list[dict[str, Any]], arms: list[str]) -> str:
+    """What each of ``arms`` gives, program by program: the program of its last stage that was kept, on test rows."""
+    lines = [
+        "| program | arm | seeds | strict | over the start | over `prompt` | constrained | calls | tokens | minutes |",
+        "|" + " --- |" * 10,
+    ]
+    for program in sorted({cell["program"] for cell in cells if cell["arm"] in arms}):
+        of_arm = {arm: {c["seed"]: c for c in cells if (c["program"], c["arm"]) == (program, arm)} for arm in arms}
+        alone = next((found for found in of_arm.values() if found and _is_prompt_alone(found)), {})
+        starts = {seed: cell for found in of_arm.values() for seed, cell in found.items()}
+        lines.append(_line(program, "the start", starts, {}, stage="start"))
+        lines += [_line(program, arm, found, alone) for arm, found in reversed(of_arm.items()) if found]
+    return "\n".join(lines)
+
+
+def _line(program: str, title: str, found: _Seeds, alone: _Seeds, stage: str | None = None) -> str:
+    seeds = sorted(found)
+
+    def score(of: _Seeds, seed: int, decoding: str = "strict", at: str | None = stage) -> float:
+        name = at or next(n for n in reversed(of[seed]["stages"]) if of[seed]["stages"][n]["kept"])
+        return float(of[seed]["stages"][name]["test"][decoding]["score"])
+
+    strict, held = (over_seeds([score(found, seed, decoding) for seed in seeds]) for decoding in DECODINGS)
+    gains = over_seeds([score(found, seed) - score(found, seed, at="start") for seed in seeds])
+    both = [seed for seed in seeds if seed in alone and found is not alone]
+    more = over_seeds([score(found, seed) - score(alone, seed) for seed in both]) if both else ""
+    spent = [f"{sum(total(found[seed], unit) for seed in seeds) / len(seeds):,.0f}" for unit in ("calls", "tokens")]
+    minutes = f"{sum(found[seed]['optimize_seconds'] for seed in seeds) / len(seeds) / 60:.1f}"
+    if stage:
+        gains, spent, minutes = "", ["", ""], ""
+    return f"| {' | '.join([program, title, ', '.join(map(str, seeds)), strict, gains, more, held, *spent, minutes])} |"
+
+
+def _is_prompt_alone(found: _Seeds) -> bool:
+    return list(next(iter(found.values()))["stages"]) == ["start", "prompt"]
+
+
 def total(cell: dict[str, Any], unit: str) -> int:
     """Of all stages, the scoring of their dev rows included; that of the test rows is not."""
     return sum(stage[unit] for stage in cell["stages"].values())
@@ -319,6 +360,9 @@ def main() -> None:
     parser.add_argument("--grid", type=Path, help="a TOML file in place of these flags")
     parser.add_argument("--jobs", type=int, default=1, help="cells at a time; they share the cores")
     parser.add_argument("--table", action="store_true", help="run nothing: print the table of the cells that are there")
+    parser.add_argument(
+        "--compare", action="store_true", help="run nothing: print what the arms of the grid give, in one table"
+    )
     parser.add_argument("--cell", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.cell:
@@ -329,6 +373,11 @@ def main() -> None:
         return
     if options.set and not options.arm:
         parser.error("options change what an arm is: give it a name with --arm")
+    if options.compare:
+        cells = plan(options)
+        arms, programs = list(dict.fromkeys(c.arm for c in cells)), {c.program_title for c in cells}
+        print(comparison([cell for cell in read_cells() if cell["program"] in programs], arms))
+        return
     waiting = [] if options.table else [cell for cell in plan(options) if not cell.done]
     failed = run_all(waiting, options.jobs)
     print(table(read_cells()))

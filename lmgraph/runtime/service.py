@@ -137,8 +137,7 @@ class Runtime:
             place = asked.identity
             if not place.example:
                 place = replace(place, example=str(position))
-            own = replace(asked, identity=place)
-            prepared = await self._prepare(program, flow, own)
+            prepared = await self._prepare(program, flow, asked)
             try:
                 values = prepared.check_inputs(given)
             except (DataError, TypeError, ValueError) as error:  # no mapping at all has no fields to name
@@ -146,11 +145,12 @@ class Runtime:
                 name = prepared.plan.name
                 failure = Failure("value", message, name, name)
                 return Trace(new_run_id(), prepared.program_hash, name, place, given, failure=failure)
+            known_by = asked.place
             if self.store is not None and (resume or not asked.stubs):
-                own = replace(own, place=place_of(await setting.value(), place.example, values))
-                if resume and (found := self.store.at_place(own.place)) is not None:
+                known_by = place_of(await setting.value(), place.example, values)
+                if resume and (found := self.store.at_place(known_by)) is not None:
                     return found
-            return await self._run(prepared, values, own)
+            return await self._run(prepared, values, replace(asked, identity=place, place=known_by))
 
         return map_bounded(inputs, one, at_once=concurrency, ordered=ordered)
 

@@ -1,8 +1,8 @@
 """Writes of a trace store: several at once share a transaction, and each is whole or not there.
 
-A transaction costs more than the rows of a run. So while an event loop runs, writes wait in memory for up to DELAY
-seconds or until there are MOST of them; without one they are written at once. The lock on the file is held only while
-rows are written: other processes may write to it in between.
+A transaction costs more than the rows of a run. So while an event loop runs, writes wait in memory for DELAY seconds,
+for up to SPACING seconds after the last ones, or until there are MOST of them; without one they are written at once.
+The lock on the file is held only while rows are written: other processes may write to it in between.
 
 What waits is rows as tuples of plain values, and nothing else: Python's garbage collector follows no such tuples, and
 would otherwise look through all that is alive again and again.
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -34,7 +35,10 @@ from lmgraph.runtime.store_rows import (
 )
 
 DELAY = 0.02
-"""Seconds. A process that is killed loses the runs that ended within them."""
+"""Seconds that a write waits for others after a while without any."""
+SPACING = 1.0
+"""Seconds from one write that was timed to the next: where a server answers every now and then, each run would have a
+transaction of its own otherwise. A process that is killed loses the runs that ended within them."""
 MOST = 64
 """Writes that wait at most."""
 
@@ -52,6 +56,8 @@ class Writer:
         self._timer: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         """The timer's."""
+        self._next = 0.0
+        """When the next write that is timed may come, by the monotonic clock."""
         self._problem: ConfigError | None = None
         """What went wrong when nobody was there to be told."""
         self._at_exit = weakref.finalize(self, _write_all, db, self._waiting)
@@ -68,7 +74,7 @@ class Writer:
             self.flush()
         elif self._timer is None or self._loop is not loop:
             self._loop = loop
-            self._timer = loop.call_later(DELAY, self._late)
+            self._timer = loop.call_later(max(DELAY, self._next - time.monotonic()), self._late)
 
     def flush(self) -> None:
         """Write what waits. Raises: as ``soon``."""
@@ -100,6 +106,7 @@ class Writer:
 
     def _late(self) -> None:
         self._timer = None
+        self._next = time.monotonic() + SPACING
         self._write()
 
     def _write(self) -> None:

@@ -132,6 +132,7 @@ VARIANTS: list[dict[str, Any]] = [
     {"aggregation": "module"},
     {"mismatch": "tis", "micro_tokens": 40},
     {"kl": 0.1, "micro_tokens": 40},
+    {"kl": 0.1, "recompute": "always"},
 ]
 
 

@@ -80,9 +80,10 @@ async def test_a_busy_server_takes_the_lowest_rank_first_and_equal_ones_as_they_
     order: list[str] = []
 
     async def work(name: str, rank: tuple[int, int]) -> None:
-        async with limiter.slot(rank):
-            order.append(name)
-            await asyncio.sleep(0)
+        await limiter.enter(rank)
+        order.append(name)
+        await asyncio.sleep(0)
+        limiter.leave()
 
     calls = [("first", (9, 0)), ("b", (1, 0)), ("c", (1, -2)), ("a", (0, 0)), ("d", (1, 0)), ("e", (2, -5))]
     await asyncio.gather(*(work(name, rank) for name, rank in calls))

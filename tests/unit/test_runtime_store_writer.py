@@ -62,6 +62,23 @@ async def test_in_a_loop_runs_are_written_together_and_soon(tmp_path: Path) -> N
     store.close()
 
 
+async def test_writes_by_the_clock_keep_their_distance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lmgraph.runtime.store_writer.SPACING", 3600.0)
+    path = tmp_path / "t.db"
+    store = TraceStore(path)
+    store.add(trace("first"))
+    async with asyncio.timeout(60):
+        while seen(path) == 0:  # noqa: ASYNC110
+            await asyncio.sleep(DELAY)
+    for number in range(MOST - 1):
+        store.add(trace(f"{number}"))
+        await asyncio.sleep(DELAY / 10)
+    assert seen(path) == 1
+    store.add(trace("last"))
+    assert seen(path) == MOST + 1, "as many as that are no question of time"
+    store.close()
+
+
 async def test_what_waits_is_read_and_scored_as_if_it_were_written(tmp_path: Path) -> None:
     store = TraceStore(tmp_path / "t.db")
     store.add(trace("a"))

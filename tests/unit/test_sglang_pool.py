@@ -101,10 +101,11 @@ async def test_no_more_than_the_limit_are_under_way_and_all_get_their_turn() -> 
 
     async def work(index: int) -> None:
         nonlocal most
-        async with limiter.slot():
-            most = max(most, limiter.under_way)
-            order.append(index)
-            await asyncio.sleep(0.001)
+        await limiter.enter()
+        most = max(most, limiter.under_way)
+        order.append(index)
+        await asyncio.sleep(0.001)
+        limiter.leave()
 
     await asyncio.gather(*map(work, range(20)))
     assert most == 3
@@ -118,8 +119,11 @@ async def test_a_cancelled_wait_leaves_no_slot_behind(when: str) -> None:
     release = asyncio.Event()
 
     async def hold() -> None:
-        async with limiter.slot():
+        await limiter.enter()
+        try:
             await release.wait()
+        finally:
+            limiter.leave()
 
     holder = asyncio.create_task(hold())
     await asyncio.sleep(0)

@@ -89,13 +89,17 @@ class Caller:
         loop = asyncio.get_running_loop()
         while True:
             server = self._pool.choose(prompt_ids, salt)
+            limiter = server.limiter
             try:
-                async with server.limiter.slot(rank):
+                await limiter.enter(rank)
+                try:
                     if server.resting and any(not other.resting for other in self._pool.servers):
                         continue  # it went out of reach while this call waited for its turn
                     progress.attempts += 1
                     sent = loop.time()
                     value = await send(server)
+                finally:
+                    limiter.leave()
                 server.answered()
                 return Answered(value, progress.attempts, sent - progress.began)
             except Unreachable as problem:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import NamedTuple
 
 CUT = 0.8
@@ -37,15 +35,16 @@ class Limiter:
         """Requests under way and waiting."""
         return self.under_way + len(self._waiting)
 
-    @asynccontextmanager
-    async def slot(self, rank: tuple[int, int] = (0, 0)) -> AsyncIterator[None]:
-        """``rank`` is `GenerateRequest.rank`."""
-        await self._enter(rank)
-        try:
-            yield
-        finally:
-            self.under_way -= 1
-            self._wake()
+    async def enter(self, rank: tuple[int, int] = (0, 0)) -> None:
+        """Wait for a turn, which lasts until `leave`; ``rank`` is `GenerateRequest.rank`."""
+        if self.under_way < self.limit and not self._waiting:
+            self.under_way += 1
+        else:
+            await self._wait(rank)
+
+    def leave(self) -> None:
+        self.under_way -= 1
+        self._wake()
 
     def overloaded(self) -> None:
         """The server refused a request because it has too many."""
@@ -64,10 +63,7 @@ class Limiter:
             self._limit = min(float(self.most), self._limit + 1 / self._limit)
             self._wake()
 
-    async def _enter(self, rank: tuple[int, int]) -> None:
-        if self.under_way < self.limit and not self._waiting:
-            self.under_way += 1
-            return
+    async def _wait(self, rank: tuple[int, int]) -> None:
         turn = _Turn(rank, next(self._came), asyncio.get_running_loop().create_future())
         heapq.heappush(self._waiting, turn)
         try:

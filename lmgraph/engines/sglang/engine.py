@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
-import uuid
 from collections.abc import Mapping
 from contextlib import aclosing
 from pathlib import Path
@@ -172,7 +172,7 @@ class SglangEngine:
         tell: TextSink | None,
     ) -> Generation:
         fleet = self._fleet
-        rid = uuid.uuid4().hex
+        rid = os.urandom(16).hex()
         asked = {**body, "rid": rid}
         try:
             await fleet.prepare(server, adapter)

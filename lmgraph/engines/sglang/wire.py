@@ -66,7 +66,7 @@ def read_answer(answer: object, rid: str, max_tokens: int, vocabulary: int) -> G
         raise Malformed(f"an output id lies outside the vocabulary of {vocabulary}")
     if len(ids) > max_tokens:
         raise Malformed(f"asked for {max_tokens} tokens at most, it gives {len(ids)}")
-    return Generation(ids, [_logprob(entry[0]) for entry in sampled], finish, cached_tokens=_count(meta))
+    return Generation(ids, _logprobs([entry[0] for entry in sampled]), finish, cached_tokens=_count(meta))
 
 
 def checked_answer(answer: object, rid: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -96,6 +96,13 @@ def _finish(reason: object) -> FinishReason:
             raise EngineError(f"SGLang aborted the call: {message}.", hint="see the server's log")
         case other:
             raise Malformed(f"unknown finish_reason {cut(str(other))}")
+
+
+def _logprobs(values: list[Any]) -> list[float]:
+    """Nearly always all of them are what they should be, which is seen at once."""
+    if set(map(type, values)) == {float} and math.isfinite(sum(values)) and max(values) <= 0.0:
+        return values
+    return [_logprob(value) for value in values]
 
 
 def _logprob(value: object) -> float:

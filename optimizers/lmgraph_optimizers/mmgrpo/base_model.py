@@ -24,6 +24,7 @@ from lmgraph_optimizers.mmgrpo.attention import register_attention
 from lmgraph_optimizers.mmgrpo.config import MmgrpoConfig
 from lmgraph_optimizers.mmgrpo.logprobs import SampledLogprobs, logprobs_of_logits
 from lmgraph_optimizers.mmgrpo.mixed import round_products
+from lmgraph_optimizers.mmgrpo.recompute import Layers
 from lmgraph_optimizers.mmgrpo.trie import TokenTrie
 
 SMALL_MODEL = 500_000_000
@@ -48,6 +49,7 @@ class BaseModel:
         base.config.use_cache = False
         base.requires_grad_(False)
         self._base: Any = base.to(self.device).eval()  # no dropout: the sampler has none
+        self._layers = Layers(self._base, config.recompute)
         self._peft: Any = None
         self.size = sum(parameter.numel() for parameter in base.parameters())
         precision = config.precision
@@ -96,7 +98,11 @@ class BaseModel:
     def logprobs(self, trie: TokenTrie, adapter: str | None) -> tuple[torch.Tensor, torch.Tensor]:
         """log pi of every sampled token and the entropy there, both [N]: log-softmax of logits / temperature, over the
         tokens the sampler could choose."""
-        with self._using(adapter), torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self._low):
+        with (
+            self._using(adapter),
+            self._layers.ready_for(trie, self.device),
+            torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self._low),
+        ):
             inputs = {
                 "input_ids": trie.input_ids_K[None],
                 "position_ids": trie.position_ids_K[None],

@@ -109,6 +109,11 @@ class MmgrpoConfig(OptimizerConfig):
         " base weights, float32 elsewhere",
     )
     micro_tokens: int = Field(default=2048, ge=1, description="most tokens in one forward pass, which bounds memory")
+    recompute: Literal["auto", "always", "never"] = Field(
+        default="auto",
+        description="whether the backward pass computes layers again in place of keeping them, which takes longer and"
+        " changes nothing else; auto: where keeping them would take more than half of the memory that is free",
+    )
 
     @model_validator(mode="before")
     @classmethod
