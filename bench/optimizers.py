@@ -43,11 +43,15 @@ OURS = ("demos", "prompt", "demos,prompt")
 def options(stage: str, calls: float) -> dict[str, Any]:
     """Settings of a stage that has about so many calls."""
     rows = max(8, min(64, int(calls / 12)))
+    many = calls > 400
     if stage == "demos":
-        return {"max_demos": MOST_DEMOS, "candidates": 6, "bootstrap_rows": rows, "score_rows": rows, "rounds": 2}
+        candidates = 12 if many else 6
+        return {
+            "max_demos": MOST_DEMOS, "candidates": candidates, "bootstrap_rows": rows, "score_rows": rows, "rounds": 2,
+        }  # fmt: skip
     return {
         "max_demos": MOST_DEMOS, "bootstrap_rows": rows, "bootstrap_rounds": 1, "score_rows": rows,
-        "minibatch": max(4, rows // 3), "trials": 16,
+        "minibatch": max(4, rows // 3), "trials": 24 if many else 16, "demo_sets": 10 if many else 6,
     }  # fmt: skip
 
 

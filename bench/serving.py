@@ -19,10 +19,11 @@ every input is two calls.
 
 Cached tokens are what the server says in its log: prompt tokens that it did not have to compute.
 
-    python bench/serving.py --canned
+    python bench/serving.py --canned [--delay 2]
 
-asks a server that answers at once and always the same, from a process of its own, in place of a model: what is left is
-the client.
+asks a server that always answers the same, from a process of its own, in place of a model: what is left is the client.
+It answers at once, or after half to one and a half times `--delay` seconds: then answers come one by one, as a model's
+do, while no model takes the cores and their caches.
 """
 
 from __future__ import annotations
@@ -168,8 +169,10 @@ def dspy_side(url: str, texts: list[str], concurrency: int) -> dict[str, float]:
 # -- a server that answers at once -----------------------------------------------------------------------------------
 
 
-def serve_canned() -> None:
+def serve_canned(delay: float) -> None:
     """Answers as SGLang 0.5.23 does, whatever is asked; prints its URL, and serves until it is ended."""
+    import random
+
     from aiohttp import web
 
     from lmgraph.engines.local.supply import resolve
@@ -199,6 +202,7 @@ def serve_canned() -> None:
     async def answer(request: web.Request) -> web.Response:
         if request.path == "/generate":
             asked = await request.json()
+            await asyncio.sleep(delay * random.uniform(0.5, 1.5))
             text = tokenizer.decode(ids)
             return web.json_response({"text": text, "output_ids": ids, "meta_info": {"id": asked["rid"], **meta}})
         if request.path == "/tokenize":
@@ -206,6 +210,8 @@ def serve_canned() -> None:
             return web.json_response({"tokens": tokens})
         if request.path in told:
             await request.read()
+            if request.method == "POST":
+                await asyncio.sleep(delay * random.uniform(0.5, 1.5))
             return web.json_response(told[request.path])
         raise web.HTTPNotFound
 
@@ -217,9 +223,10 @@ def serve_canned() -> None:
 
 
 @contextlib.contextmanager
-def canned_server() -> Iterator[str]:
+def canned_server(delay: float) -> Iterator[str]:
     """Its URL."""
-    process = subprocess.Popen([sys.executable, __file__, "--serve-canned"], stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, __file__, "--serve-canned", "--delay", str(delay)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
         yield process.stdout.readline().strip()
@@ -326,13 +333,14 @@ def main() -> None:
     parser.add_argument("--concurrency", type=int, default=32)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--canned", action="store_true", help="no model: a server that answers at once")
+    parser.add_argument("--delay", type=float, default=0.0, help="with --canned: seconds to an answer, on average")
     parser.add_argument("--json", type=Path, help="default: serving.json or serving-canned.json in bench/results")
     parser.add_argument("--serve-canned", action="store_true", help="be that server")
     parser.add_argument("--side", choices=SIDES, help="measure this side once, in this process")
     parser.add_argument("--url", help="with --side: the server")
     args = parser.parse_args()
     if args.serve_canned:
-        serve_canned()
+        serve_canned(args.delay)
         return
     if args.side:
         print(json.dumps(one_side(args.side, args.url, args.inputs, args.concurrency)))
@@ -341,7 +349,7 @@ def main() -> None:
     if len(sides) < len(SIDES):
         print(f"DSPy is left out: there is no {PEERS.relative_to(ROOT)}.", file=sys.stderr)
     if args.canned:
-        with canned_server() as url:
+        with canned_server(args.delay) as url:
             found = measure(sides, url, None, args.inputs, args.concurrency, args.repeats)
     else:
         with real_server() as (url, log):
@@ -357,8 +365,8 @@ def main() -> None:
     path = args.json or RESULTS / ("serving-canned.json" if args.canned else "serving.json")
     path.parent.mkdir(parents=True, exist_ok=True)
     record = {
-        "inputs": args.inputs, "concurrency": args.concurrency, "repeats": args.repeats, "machine": machine,
-        "sides": found,
+        "inputs": args.inputs, "delay": args.delay, "concurrency": args.concurrency, "repeats": args.repeats,
+        "machine": machine, "sides": found,
     }  # fmt: skip
     path.write_text(json.dumps(record, indent=2) + "\n")
 

@@ -53,7 +53,8 @@ class Evaluation:
     failed_metrics: dict[str, int] = field(default_factory=dict)
     """Rows on which a judge gave nothing usable, by metric: they score the low end of the range."""
     modules: dict[str, dict[str, int]] = field(default_factory=dict)
-    """By module: its `calls`, and those that `failed`: their output did not parse or broke an assert."""
+    """By module: its `calls`, and those that `failed`: their engine did, or their output did not parse or broke an
+    assert."""
 
     @property
     def score(self) -> float:
@@ -151,10 +152,18 @@ def summarize(done: Sequence[Rollout], task: Task, split: str, decoding: Decodin
 
 def _by_module(traces: Sequence[Trace]) -> dict[str, dict[str, int]]:
     found: dict[str, dict[str, int]] = {}
-    for call in (call for trace in traces for call in trace.calls):
-        counts = found.setdefault(call.module, {"calls": 0, "failed": 0})
+
+    def count(module: str, failure: Failure | None) -> None:
+        counts = found.setdefault(module, {"calls": 0, "failed": 0})
         counts["calls"] += 1
-        counts["failed"] += call.failure is not None
+        counts["failed"] += failure is not None
+
+    for trace in traces:
+        for call in trace.calls:
+            count(call.module, call.failure)
+        for step in trace.steps:
+            if step.kind == "lm":  # a call that its engine failed
+                count(step.name, step.failure)
     return found
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lmgraph.errors import ConfigError, DataError
+from lmgraph.errors import ConfigError, DataError, EngineError
 from lmgraph.evaluate import Example, evaluate, make_task
 from lmgraph.evaluate.metric import Score
 from lmgraph.program import Program
@@ -105,6 +105,17 @@ async def test_failures_are_counted_by_kind(tmp_path: Path) -> None:
     assert result.score == 0.0
     assert result.failures == {"parse": 6}
     assert all(row.failure and "no idea" in row.failure for row in result.rows)
+
+
+async def test_calls_that_an_engine_failed_count_for_their_module(tmp_path: Path) -> None:
+    program = sort_program(tmp_path)
+    answers = iter(["fruit", EngineError("out of order"), "no idea", "fruit", "fruit", EngineError("again")])
+    engine = ScriptedEngine(lambda text, request: next(answers))
+    async with Runtime(everything=engine) as runtime:
+        result = await evaluate(program, runtime=runtime, split="dev", decoding="strict")
+    assert result.failures == {"engine": 2, "parse": 1}
+    (counts,) = result.modules.values()
+    assert counts == {"calls": 6, "failed": 3}
 
 
 async def test_what_there_is_not_is_said(tmp_path: Path) -> None:
