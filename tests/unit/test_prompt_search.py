@@ -21,7 +21,7 @@ from lmgraph.testing import ScriptedEngine, check_optimizer, last_user_turn
 from lmgraph_optimizers.prompt import Prompt, PromptConfig
 from lmgraph_optimizers.prompt.rewrites import Instruction
 from lmgraph_optimizers.prompt.space import DemoSet, Space, choice_key
-from support.scripted import KIND_OF, LABELS, SORT, program_from, sort_program, write_rows
+from support.scripted import KIND_OF, LABELS, SORT, program_from, sort_program, sort_rows, write_rows
 
 SMALL = {"trials": 8, "minibatch": 3, "full_every": 4, "demo_sets": 3, "max_demos": 2, "instructions": 4}
 TASK_WORDS = "You improve one step"
@@ -57,6 +57,7 @@ async def run(
             study=Study.open(folder / "study", "k"),
             stage="1-prompt",
             seed=seed,
+            decoding="strict",
         )
         return await Prompt(PromptConfig(**{**SMALL, **options})).optimize(program, lab.task, lab)
 
@@ -99,6 +100,27 @@ async def test_it_finds_demos_that_help(tmp_path: Path) -> None:
     assert instruction(result) == "Name the kind of thing."
     train = {row.id for row in make_task(sort_program(tmp_path / "again")).train}
     assert {demo.example for demo in result.program.params.modules["Classify"].demos} <= train
+
+
+async def test_a_module_behind_one_whose_form_is_wrong_gets_demos_too(tmp_path: Path) -> None:
+    """Nothing reaches it in the start; the runs that demos come from are held to the form, and do."""
+    repeat = "module Repeat(kind: Kind) -> (same: Kind) {\n  max_tokens: 16\n}\n\nflow Sort"
+    text = SORT.replace("flow Sort", repeat).replace("kind=out.kind)", "kind=again.same)")
+    text = text.replace("(word=word)\n", "(word=word)\n  again = Repeat(kind=out.kind)\n")
+    write_rows(tmp_path / "words.jsonl", sort_rows())
+
+    def answer(prompt: str, request: GenerateRequest) -> str:
+        turn = last_user_turn(prompt)
+        word = turn.partition("word: ")[2].partition("\n")[0]
+        right = KIND_OF[word] if word else turn.partition("kind: ")[2].partition("\n")[0]
+        in_form = request.sampling.constraint is not None or prompt.count("assistant\n") > 1
+        return right if in_form else f"Certainly! It is {right}."
+
+    program = program_from(tmp_path, text)
+    result = await run(tmp_path, ScriptedEngine(answer), program=program, proposer="none", instructions=1)
+    assert all(node.demos for node in result.program.params.modules.values())
+    assert "Training rows: 1.000, the start 0.000" in " ".join(result.notes)
+    assert "Never called" not in " ".join(result.notes)
 
 
 async def test_equal_seeds_take_the_same_way_and_others_may_not(tmp_path: Path) -> None:

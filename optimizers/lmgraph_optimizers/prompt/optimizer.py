@@ -69,13 +69,14 @@ class _Run:
         search: Search | None = None
         try:
             await self._start(flow_modules)
-            reached = [name for name in flow_modules if name in self._state["start"]["reached"]]
-            start = self._state["start"]
-            self._notes += left_notes(flow_modules, Reach(start["reached"], start.get("failed", {})), len(self._rows))
-            space = Space.of(self._program, self._task, reached)
+            if self._state["start"]["reached"]:
+                await self._bootstrap(flow_modules)
+            found = self._reach()
+            self._notes += left_notes(flow_modules, found, len(self._rows))
+            space = Space.of(self._program, self._task, [name for name in flow_modules if name in found.answered])
             if space.is_empty:
                 return OptimizeResult(self._program, (*self._notes, "No module that gave an answer may be changed."))
-            await self._demos(space)
+            self._add_demo_sets(space)
             scores = Scores(space, self._rows, self._lab, self._state, self._save)
             await scores.look(START, range(len(self._rows)))
             search = Search(space, scores, self._lab, self._config)
@@ -107,25 +108,33 @@ class _Run:
         }
         self._save()
 
-    async def _demos(self, space: Space) -> None:
-        if not space.demo_sets or not self._config.demo_sets:
+    async def _bootstrap(self, modules: Sequence[str]) -> None:
+        """Look for demos of all modules, those among them that the start never reached: where a module answers in the
+        wrong form, those after it are only reached by runs that are held to the form, as these are."""
+        config = self._config
+        space = Space.of(self._program, self._task, modules)
+        if not space.demo_sets or not config.demo_sets:
             return
         if "pools" not in self._state:
-            config = self._config
             plan = BootstrapPlan(config.max_demos, config.bootstrap_rounds, config.threshold, config.teacher)
             pools, note = await bootstrap(self._program, self._source, tuple(space.demo_sets), self._lab, plan)
             self._state |= {"pools": pools_data(pools), "note": note}
             self._save()
         self._notes.append(self._state["note"])
-        rows = labelled(self._program.graph, self._task, self._source, tuple(space.demo_sets))
-        add_demo_sets(
-            space,
-            read_pools(self._state["pools"]),
-            rows,
-            self._lab,
-            size=self._config.max_demos,
-            most=self._config.demo_sets,
-        )
+
+    def _reach(self) -> Reach:
+        """Modules that answered, in the start or in a run that gave demos."""
+        start, pools = self._state["start"], self._state.get("pools", {})
+        answered = dict.fromkeys([*start["reached"], *(name for name, demos in pools.items() if demos)])
+        failed = {name: why for name, why in start.get("failed", {}).items() if name not in answered}
+        return Reach(list(answered), failed)
+
+    def _add_demo_sets(self, space: Space) -> None:
+        if "pools" in self._state:
+            modules, config = tuple(space.demo_sets), self._config
+            rows = labelled(self._program.graph, self._task, self._source, modules)
+            found = read_pools(self._state["pools"])
+            add_demo_sets(space, found, rows, self._lab, size=config.max_demos, most=config.demo_sets)
 
     async def _propose(self, space: Space, scores: Scores, number: int) -> None:
         """Add instructions: at first rewrites for about half of the room, the rest from a language model, shared over
