@@ -69,7 +69,7 @@ class TraceStore:
     def add(self, trace: Trace) -> None:
         """Append one finished run. Adding the same run id again replaces nothing and is no error.
 
-        Inside an event loop runs that end together are written together, at most 20 ms later: ``flush`` is for who
+        Inside an event loop runs that end together are written together, at most a second later: ``flush`` is for who
         cannot wait. Raises: ConfigError where this run, or one before it, cannot be written.
         """
         run = run_row(trace)
