@@ -313,8 +313,8 @@ def over_seeds(values: list[float]) -> str:
 
 def plan(options: argparse.Namespace) -> list[Cell]:
     grid = tomllib.loads(options.grid.read_text()) if options.grid else {}
-    programs = grid.get("programs") or options.programs.split(",")
-    seeds = grid.get("seeds") or [int(seed) for seed in options.seeds.split(",")]
+    programs = options.programs.split(",") if options.programs else grid.get("programs", ["intent", "support"])
+    seeds = [int(seed) for seed in options.seeds.split(",")] if options.seeds else grid.get("seeds", [0, 1, 2])
     limit, dev_limit = grid.get("limit", options.limit), grid.get("dev_limit", options.dev_limit)
     skip = grid.get("skip", {})
     given = [text.partition("=") for text in options.set]
@@ -347,17 +347,19 @@ def value_of(text: str) -> Any:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="A resumable grid of programs, stages of optimizers and seeds.")
-    parser.add_argument("--programs", default="intent,support", help="folders of programs/, or .lmg files")
+    parser.add_argument(
+        "--programs", help="folders of programs/, or .lmg files; default: the grid's, or intent,support"
+    )
     parser.add_argument("--stages", default="demos,mmgrpo", help="optimizers in order")
     parser.add_argument(
         "--set", action="append", default=[], metavar="OPTIMIZER.OPTION=VALUE", help="an option; repeat"
     )
     parser.add_argument("--arm", help="what to call these stages with these options; default: their names")
-    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--seeds", help="default: the grid's, or 0,1,2")
     parser.add_argument("--limit", type=int, default=200, help="test rows to score")
     parser.add_argument("--skip", type=int, default=0, help="test rows to pass over first")
     parser.add_argument("--dev-limit", type=int, help="dev rows that stages are compared on")
-    parser.add_argument("--grid", type=Path, help="a TOML file in place of these flags")
+    parser.add_argument("--grid", type=Path, help="a TOML file in place of the other flags")
     parser.add_argument("--jobs", type=int, default=1, help="cells at a time; they share the cores")
     parser.add_argument("--table", action="store_true", help="run nothing: print the table of the cells that are there")
     parser.add_argument(
