@@ -2,7 +2,7 @@
 
 A forward pass of K trie nodes keeps about `bytes_kept` until the backward pass: for the small model 4 to 6 MB a node.
 With layers computed again (Chen et al., arXiv:1604.06174) it keeps the input of each layer and what one layer keeps;
-the gradients are the same to the bit, and an update takes 1.3 times as long.
+the gradients are the same to the bit, and an update takes up to 1.3 times as long (bench/recompute.py).
 """
 
 from __future__ import annotations
