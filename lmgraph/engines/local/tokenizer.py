@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import tokenizers
-from transformers import AutoTokenizer
 
+from lmgraph.engines.local.tokenizer_class import load_tokenizer
 from lmgraph.errors import EngineRejected, EngineUnavailable
 from lmgraph.runtime.engine import ChatMessage
 
@@ -27,7 +27,7 @@ class LocalTokenizer:
 
     def __init__(self, folder: Path) -> None:
         try:
-            chat: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+            chat = load_tokenizer(folder)
         except (OSError, ValueError) as error:
             raise EngineUnavailable(f"the tokenizer of {folder} cannot be loaded: {error}") from error
         if not getattr(chat, "is_fast", False):
