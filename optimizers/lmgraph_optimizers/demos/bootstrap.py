@@ -3,6 +3,7 @@ arXiv:2310.03714, section 3.3), by the program itself or by a teacher."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -10,13 +11,16 @@ from pathlib import Path
 
 import lmgraph
 from lmgraph.errors import ConfigError
-from lmgraph.evaluate import Example
+from lmgraph.evaluate import Example, Rollout
 from lmgraph.optimize import Lab
 from lmgraph.program import Program
 from lmgraph_optimizers.demos.pools import Pools, bootstrapped, is_varied, pick
+from lmgraph_optimizers.scoring import mean
 
 CHUNK = 32
 """Rows run at once; after each chunk it may be enough."""
+ROUNDING = 1e-9
+"""Equal scores may differ from their mean by so much, and none of them is better than the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +32,8 @@ class BootstrapPlan:
     rounds: int = 3
     """Most passes over the rows: the first at the program's own temperatures, the others at 1.0."""
     threshold: float | None = None
-    """Score a run needs to give demos; None: the top of the objective's range."""
+    """Score a run needs to give demos; None: the top of the objective's range, or the best there is where a module gets
+    too few demos from those."""
     teacher: str | None = None
     """An artifact folder or a model that runs instead of the program on its own models."""
 
@@ -38,11 +43,14 @@ async def bootstrap(
 ) -> tuple[Pools, str]:
     """Demos by module, from calls of runs that scored well, and a sentence on how many did.
 
-    Later passes are sampled with noise, which finds answers that a biased model never gives first.
+    Later passes are sampled with noise, which finds answers that a biased model never gives first. What no run does
+    without a mistake is better shown with one than not at all: candidates are scored before one is chosen.
     Raises: BudgetExhausted; ConfigError where the teacher is no other version of this program.
     """
     threshold = lab.task.objective.high if plan.threshold is None else plan.threshold
     pools: Pools = {module: [] for module in modules}
+    lesser: list[Rollout] = []
+    scores: list[float] = []
     runs = passed = 0
     async with taught(program, plan.teacher, lab) as (bench, teacher):
         for attempt in range(plan.rounds):
@@ -59,17 +67,42 @@ async def bootstrap(
                     keep_unscored=True,
                     reuse=True,
                 )
-                runs += len(done)
-                passed += sum(run.score.value >= threshold and run.trace.failure is None for run in done)
-                for module, demos in bootstrapped(done, threshold, modules).items():
+                good = [run for run in done if run.score.value >= threshold and run.trace.failure is None]
+                scores += [run.score.value for run in done if math.isfinite(run.score.value)]
+                runs, passed = runs + len(done), passed + len(good)
+                lesser += [run for run in done if run.trace.failure is None and run.score.value < threshold]
+                for module, demos in bootstrapped(good, threshold, modules).items():
                     pools[module] += demos
                 if all(len(pool) >= 4 * plan.max_demos for pool in pools.values()):
                     break
             if all(_is_enough(program, module, pools, plan.max_demos) for module in modules):
                 break
-    lab.log("bootstrap", runs=runs, passed=passed, demos={module: len(pool) for module, pool in pools.items()})
+    filled = _fill(pools, lesser, mean(scores), plan) if plan.threshold is None and scores else None
+    lab.log(
+        "bootstrap", runs=runs, passed=passed, demos={module: len(pool) for module, pool in pools.items()},
+        least=filled,
+    )  # fmt: skip
     by = "" if plan.teacher is None else f" by the teacher {plan.teacher}"
-    return pools, f"Bootstrapping{by}: {passed} of {runs} runs scored at least {threshold:g}."
+    note = f"Bootstrapping{by}: {passed} of {runs} runs scored at least {threshold:g}."
+    if filled is not None:
+        note += f" Modules with too few demos got some of runs down to {filled:.3g}."
+    return pools, note
+
+
+def _fill(pools: Pools, lesser: Sequence[Rollout], above: float, plan: BootstrapPlan) -> float | None:
+    """Give modules with too few demos those of the best other runs, if they are better than the mean; the least score
+    that was taken, None if there was none."""
+    least = None
+    poor = [module for module, pool in pools.items() if len(pick(pool, plan.max_demos)) < plan.max_demos]
+    for run in sorted(lesser, key=lambda run: -run.score.value):  # a stable order: of equals the earlier comes first
+        if run.score.value <= above + ROUNDING:
+            break
+        for module in poor:
+            demos = bootstrapped([run], run.score.value, [module])[module]
+            if demos and len(pick(pools[module], 2 * plan.max_demos)) < 2 * plan.max_demos:
+                pools[module] += demos
+                least = run.score.value
+    return least
 
 
 def _is_enough(program: Program, module: str, pools: Pools, count: int) -> bool:

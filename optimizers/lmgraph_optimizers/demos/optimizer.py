@@ -34,7 +34,9 @@ class DemosConfig(OptimizerConfig):
     score_rows: int = Field(default=64, ge=1, description="training rows that the last candidates are scored on")
     rounds: int = Field(default=3, ge=1, description="most passes over those rows; all but the first with noise")
     threshold: float | None = Field(
-        default=None, description="score a run needs to give demos; default: the top of the objective's range"
+        default=None,
+        description="score a run needs to give demos; default: the top of the objective's range, and where too few"
+        " reach it the best of the others",
     )
     teacher: str | None = Field(
         default=None,

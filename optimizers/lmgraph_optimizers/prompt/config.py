@@ -26,7 +26,9 @@ class PromptConfig(OptimizerConfig):
     bootstrap_rows: int = Field(default=96, ge=1, description="most training rows run to find demos")
     bootstrap_rounds: int = Field(default=2, ge=1, description="most passes over those rows")
     threshold: float | None = Field(
-        default=None, description="score a run needs to give demos; default: the top of the objective's range"
+        default=None,
+        description="score a run needs to give demos; default: the top of the objective's range, and where too few"
+        " reach it the best of the others",
     )
     teacher: str | None = Field(
         default=None,
