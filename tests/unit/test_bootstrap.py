@@ -1,30 +1,69 @@
-"""Where demos come from: runs without a mistake, or the best there are where a module gets too few from those."""
+"""Where demos come from: runs without a mistake, and where those are too few, calls of others that did their part."""
 
 from __future__ import annotations
 
 import math
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from lmgraph.evaluate import Example, Rollout
+from lmgraph.evaluate import Example, Rollout, make_task
+from lmgraph.program import Program
 from lmgraph_optimizers.demos.bootstrap import BootstrapPlan, bootstrap
-from lmgraph_optimizers.demos.pools import Pools
-from support.scripted import sort_program
+from lmgraph_optimizers.demos.pools import Pools, agrees
+from support.scripted import program_from, write_rows
 from support.training import failure, make_call, make_rollout
 
-KINDS = ("animal", "tool")
+SOURCE = """
+edition 1
+
+enum Kind { fruit  tool }
+
+record Seen { kind: Kind  note: str  sizes: list[int] }
+
+record Row { word: str  kind: Kind  sizes: list[int]  people: int?  title: str  share: float  seen: Seen? }
+
+module Look(word: str) -> (seen: Seen) { max_tokens: 9 }
+module Count(word: str) -> (people: int?) { max_tokens: 9 }
+module Title(word: str) -> (title: str, share: float, word: str) { max_tokens: 9 }
+
+flow Read(word: str) -> (seen: Seen, people: int?, title: str) {
+  look = Look(word)
+  count = Count(word)
+  made = Title(word)
+  return (seen=look.seen, people=count.people, title=made.title)
+}
+
+dataset rows: Row = jsonl "rows.jsonl" { split: { train: 2, dev: 1, test: 1 } }
+
+metric right(gold: Row, pred: Read.out) -> bool = gold.people == pred.people
+
+objective rightness { flow: Read  data: rows  metric: right  range: [0, 1] }
+"""
+ROW: dict[str, Any] = {
+    "word": "fig", "kind": "fruit", "sizes": [1, 2], "people": None, "title": "A fig", "share": 0.5, "seen": None
+}  # fmt: skip
 
 
-class OneAnswerEach:
-    """A lab whose runs score what ``scores`` says, row by row, the same in every pass."""
+@pytest.fixture
+def program(tmp_path: Path) -> Program:
+    write_rows(tmp_path / "rows.jsonl", [{**ROW, "word": f"w{number}"} for number in range(4)])
+    return program_from(tmp_path, SOURCE)
 
-    def __init__(self, scores: list[float], failed: tuple[int, ...] = ()) -> None:
-        self.task: Any = SimpleNamespace(objective=SimpleNamespace(low=0.0, high=1.0))
+
+class Lab:
+    """Runs score what ``scores`` says, row by row; each makes one call of ``module`` that gives ``outputs`` says."""
+
+    def __init__(
+        self, program: Program, scores: list[float], outputs: Any = None, *, module: str = "Title", failed: int = -1
+    ) -> None:
+        self.task = make_task(program)
+        self.rows = [Example(str(row), ROW) for row in range(len(scores))]
+        self.module = module
         self.events: list[dict[str, Any]] = []
         self._scores = scores
+        self._outputs = outputs or (lambda row: {"title": f"t{row % 2}", "share": 0.5, "word": "fig"})
         self._failed = failed
 
     def status(self, message: str, share: float) -> None:
@@ -33,60 +72,88 @@ class OneAnswerEach:
     def log(self, event: str, **fields: Any) -> None:
         self.events.append({"event": event, **fields})
 
-    async def rollouts(self, program: Any, rows: list[Example], **given: Any) -> list[Rollout]:
+    async def rollouts(self, program: Program, rows: list[Example], **given: Any) -> list[Rollout]:
         return [self._run(int(row.id)) for row in rows]
 
     def _run(self, row: int) -> Rollout:
-        call = make_call(f"Sort/{row}", module="Classify", inputs={"word": f"w{row}"}, outputs={"kind": KINDS[row % 2]})
-        failed = failure("parse", "Sort") if row in self._failed else None
+        call = make_call(f"Read/{row}", module=self.module, inputs={"word": f"w{row}"}, outputs=self._outputs(row))
+        failed = failure("parse", "Read") if row == self._failed else None
         return make_rollout(str(row), 0, self._scores[row], [call], failed)
 
 
-async def found(folder: Path, lab: OneAnswerEach, **plan: Any) -> tuple[Pools, str]:
-    rows = [Example(str(row), {}) for row in range(len(lab._scores))]
-    program = sort_program(folder / "program")
+async def found(program: Program, lab: Lab, **plan: Any) -> tuple[list[str | None], str]:
+    """Ids of the rows that give demos, in order, and the note."""
+    options = BootstrapPlan(**{"max_demos": 2, "rounds": 1, **plan})
     given: Any = lab
-    return await bootstrap(program, rows, ["Classify"], given, BootstrapPlan(**{"max_demos": 2, "rounds": 1, **plan}))
+    pools: Pools
+    pools, note = await bootstrap(program, lab.rows, [lab.module], given, options)
+    return [demo.example for demo in pools[lab.module]], note
 
 
-def rows_of(pools: Pools) -> list[str | None]:
-    return [demo.example for demo in pools["Classify"]]
-
-
-async def test_runs_without_a_mistake_are_enough(tmp_path: Path) -> None:
-    pools, note = await found(tmp_path, OneAnswerEach([1.0, 0.9, 0.0, 1.0]))
-    assert rows_of(pools) == ["0", "3"]
+async def test_runs_without_a_mistake_are_enough(program: Program) -> None:
+    rows, note = await found(program, Lab(program, [1.0, 0.9, 0.0, 1.0]))
+    assert rows == ["0", "3"]
     assert note == "Bootstrapping: 2 of 4 runs scored at least 1."
 
 
-async def test_too_few_are_filled_with_the_best_that_beat_the_mean(tmp_path: Path) -> None:
-    lab = OneAnswerEach([0.2, 0.6, 1.0, 0.8, 0.7, 0.9, 0.1], failed=(5,))
-    pools, note = await found(tmp_path, lab)
-    assert rows_of(pools) == ["2", "3", "4"], "the failed run gives none, and 0.6 is below the mean of 0.614"
+async def test_too_few_are_filled_from_runs_that_beat_the_mean(program: Program) -> None:
+    lab = Lab(program, [0.2, 0.6, 1.0, 0.8, 0.7, 0.9, 0.1], failed=5)
+    rows, note = await found(program, lab)
+    assert rows == ["2", "3", "4"], "the failed run gives none, and 0.6 is below the mean of 0.614"
     assert note == (
         "Bootstrapping: 1 of 7 runs scored at least 1. Modules with too few demos got some of runs down to 0.7."
     )
     assert lab.events[-1]["least"] == 0.7
 
 
-async def test_no_more_than_twice_what_a_prompt_shows(tmp_path: Path) -> None:
-    pools, _ = await found(tmp_path, OneAnswerEach([0.5 + row / 100 for row in range(20)] + [0.0] * 20))
-    assert rows_of(pools) == ["19", "18", "17", "16"]
+async def test_what_the_row_states_decides_before_the_score(program: Program) -> None:
+    people = [3, None, 4, None, 5]
+    lab = Lab(program, [0.9, 0.0, 0.8, 0.2, 0.7], lambda row: {"people": people[row]}, module="Count")
+    rows, _ = await found(program, lab)
+    assert rows == ["3", "1"], "what gave another number than the row states is no demo, however its run scored"
+
+
+async def test_no_more_than_twice_what_a_prompt_shows(program: Program) -> None:
+    rows, _ = await found(program, Lab(program, [0.5 + row / 100 for row in range(20)] + [0.0] * 20))
+    assert rows == ["19", "18", "17", "16"]
 
 
 @pytest.mark.parametrize("scores", [[0.1] * 7, [0.0] * 3, [math.nan] * 3], ids=["equal", "nothing", "no number"])
-async def test_runs_that_are_no_better_than_others_teach_nothing(tmp_path: Path, scores: list[float]) -> None:
-    pools, note = await found(tmp_path, OneAnswerEach(scores))
-    assert rows_of(pools) == []
+async def test_runs_that_are_no_better_than_others_teach_nothing(program: Program, scores: list[float]) -> None:
+    rows, note = await found(program, Lab(program, scores))
+    assert rows == []
     assert note.endswith(f"0 of {len(scores)} runs scored at least 1.")
 
 
-async def test_a_threshold_that_was_given_holds(tmp_path: Path) -> None:
-    pools, _ = await found(tmp_path, OneAnswerEach([0.2, 0.6, 0.8]), threshold=0.8)
-    assert rows_of(pools) == ["2"]
+async def test_a_threshold_that_was_given_holds(program: Program) -> None:
+    rows, _ = await found(program, Lab(program, [0.2, 0.6, 0.8]), threshold=0.8)
+    assert rows == ["2"]
 
 
-async def test_a_score_that_is_no_number_counts_for_nothing(tmp_path: Path) -> None:
-    pools, note = await found(tmp_path, OneAnswerEach([math.nan, 0.4, 0.2]))
-    assert rows_of(pools) == ["1"]
+async def test_a_score_that_is_no_number_counts_for_nothing(program: Program) -> None:
+    rows, note = await found(program, Lab(program, [math.nan, 0.4, 0.2]))
+    assert rows == ["1"]
     assert "0 of 3 runs" in note
+
+
+SEEN = {"kind": "fruit", "note": "x", "sizes": [1, 2]}
+
+
+@pytest.mark.parametrize(
+    ("module", "outputs", "expected"),
+    [
+        ("Look", {"seen": SEEN}, True),  # the row has no `seen` of a closed type, so its fields are compared
+        ("Look", {"seen": {**SEEN, "note": "another text"}}, True),
+        ("Look", {"seen": {**SEEN, "sizes": [2, 1]}}, False),
+        ("Look", {"seen": {**SEEN, "kind": "tool"}}, False),
+        ("Look", {"seen": None}, None),
+        ("Count", {"people": None}, True),
+        ("Count", {"people": 0}, False),
+        ("Title", {"title": "B", "share": 0.1, "word": "y"}, None),  # texts, floats, and what the flow was given
+    ],
+)
+def test_what_a_call_gave_is_compared_with_its_row(
+    program: Program, module: str, outputs: dict[str, Any], expected: bool | None
+) -> None:
+    call = make_call("Read/a", module=module, outputs=outputs)
+    assert agrees(program.graph, make_task(program), call, Example("0", ROW)) is expected

@@ -14,7 +14,8 @@ from lmgraph.errors import ConfigError
 from lmgraph.evaluate import Example, Rollout
 from lmgraph.optimize import Lab
 from lmgraph.program import Program
-from lmgraph_optimizers.demos.pools import Pools, bootstrapped, is_varied, pick
+from lmgraph.runtime import Call
+from lmgraph_optimizers.demos.pools import Pools, agrees, as_demo, bootstrapped, is_varied, pick, shown_calls
 from lmgraph_optimizers.scoring import mean
 
 CHUNK = 32
@@ -32,8 +33,8 @@ class BootstrapPlan:
     rounds: int = 3
     """Most passes over the rows: the first at the program's own temperatures, the others at 1.0."""
     threshold: float | None = None
-    """Score a run needs to give demos; None: the top of the objective's range, or the best there is where a module gets
-    too few demos from those."""
+    """Score a run needs to give demos; None: the top of the objective's range, and where a module gets too few demos
+    from those, what other runs did right."""
     teacher: str | None = None
     """An artifact folder or a model that runs instead of the program on its own models."""
 
@@ -43,8 +44,8 @@ async def bootstrap(
 ) -> tuple[Pools, str]:
     """Demos by module, from calls of runs that scored well, and a sentence on how many did.
 
-    Later passes are sampled with noise, which finds answers that a biased model never gives first. What no run does
-    without a mistake is better shown with one than not at all: candidates are scored before one is chosen.
+    Later passes are sampled with noise, which finds answers that a biased model never gives first. Where too few runs
+    are without a mistake, others give the calls in which none is known: candidates are scored before one is chosen.
     Raises: BudgetExhausted; ConfigError where the teacher is no other version of this program.
     """
     threshold = lab.task.objective.high if plan.threshold is None else plan.threshold
@@ -77,7 +78,9 @@ async def bootstrap(
                     break
             if all(_is_enough(program, module, pools, plan.max_demos) for module in modules):
                 break
-    filled = _fill(pools, lesser, mean(scores), plan) if plan.threshold is None and scores else None
+    filled = None
+    if plan.threshold is None and scores:
+        filled = _fill(pools, lesser, program, lab, mean(scores), plan.max_demos)
     lab.log(
         "bootstrap", runs=runs, passed=passed, demos={module: len(pool) for module, pool in pools.items()},
         least=filled,
@@ -89,20 +92,24 @@ async def bootstrap(
     return pools, note
 
 
-def _fill(pools: Pools, lesser: Sequence[Rollout], above: float, plan: BootstrapPlan) -> float | None:
-    """Give modules with too few demos those of the best other runs, if they are better than the mean; the least score
-    that was taken, None if there was none."""
-    least = None
-    poor = [module for module, pool in pools.items() if len(pick(pool, plan.max_demos)) < plan.max_demos]
-    for run in sorted(lesser, key=lambda run: -run.score.value):  # a stable order: of equals the earlier comes first
-        if run.score.value <= above + ROUNDING:
-            break
-        for module in poor:
-            demos = bootstrapped([run], run.score.value, [module])[module]
-            if demos and len(pick(pools[module], 2 * plan.max_demos)) < 2 * plan.max_demos:
-                pools[module] += demos
-                least = run.score.value
-    return least
+def _fill(pools: Pools, lesser: Sequence[Rollout], program: Program, lab: Lab, above: float, most: int) -> float | None:
+    """Give modules with fewer than ``most`` demos those of other runs, the best first: calls that gave what their row
+    states, then calls of which it says nothing, from runs that scored above ``above``. A call that gave something else
+    is none. Returns the least score that was taken, None if there was none."""
+    poor = [module for module, pool in pools.items() if len(pick(pool, most)) < most]
+    found: list[tuple[bool, float, Call, Rollout]] = []
+    for run in lesser:
+        for call in shown_calls(run, poor):
+            agreed = agrees(program.graph, lab.task, call, run.example)
+            if agreed or (agreed is None and run.score.value > above + ROUNDING):
+                found.append((bool(agreed), run.score.value, call, run))
+    taken = []
+    for _, score, call, run in sorted(found, key=lambda one: one[:2], reverse=True):  # stable: of equals the earlier
+        pool = pools[call.module]
+        if len(pick(pool, 2 * most)) < 2 * most:
+            pool.append(as_demo(call, run))
+            taken.append(score)
+    return min(taken, default=None)
 
 
 def _is_enough(program: Program, module: str, pools: Pools, count: int) -> bool:

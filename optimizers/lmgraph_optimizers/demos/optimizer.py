@@ -36,7 +36,7 @@ class DemosConfig(OptimizerConfig):
     threshold: float | None = Field(
         default=None,
         description="score a run needs to give demos; default: the top of the objective's range, and where too few"
-        " reach it the best of the others",
+        " reach it, what the others did right",
     )
     teacher: str | None = Field(
         default=None,

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from lmgraph.evaluate import Example, Rollout, Task
 from lmgraph.graph import EnumType, Graph, LmCall, ModuleSpec, Ref, walk
+from lmgraph.graph.types import ListType, LiteralType, OptionalType, RecordType, ScalarType, Type
 from lmgraph.program import Demo
+from lmgraph.runtime import Call
 
 Pools = dict[str, list[Demo]]
 """Demos by module."""
@@ -32,11 +34,20 @@ def bootstrapped(rollouts: Sequence[Rollout], threshold: float, modules: Sequenc
     for rollout in rollouts:
         if rollout.trace.failure is not None or rollout.score.value < threshold:
             continue
-        for call in rollout.trace.calls:
-            if call.module in pools and call.outputs is not None and call.retry == 0:
-                demo = Demo(dict(call.inputs), dict(call.outputs), "bootstrapped", rollout.example.id)
-                pools[call.module].append(demo)
+        for call in shown_calls(rollout, modules):
+            pools[call.module].append(as_demo(call, rollout))
     return pools
+
+
+def shown_calls(rollout: Rollout, modules: Collection[str]) -> list[Call]:
+    """Calls that may be shown: those of ``modules`` that gave an answer at the first try."""
+    return [
+        call for call in rollout.trace.calls if call.module in modules and call.outputs is not None and not call.retry
+    ]
+
+
+def as_demo(call: Call, rollout: Rollout) -> Demo:
+    return Demo(dict(call.inputs), dict(call.outputs or {}), "bootstrapped", rollout.example.id)
 
 
 def labelled(graph: Graph, task: Task, examples: Sequence[Example], modules: Sequence[str]) -> Pools:
@@ -72,6 +83,52 @@ def _may_show(graph: Graph, module: ModuleSpec, fields: Mapping[str, Any], direc
     shown = [*(direct[field.name] for field in module.inputs), *(field.name for field in module.outputs)]
     cleared = any(spec.name == module.lm and spec.clearance == "private" for spec in graph.lms)
     return cleared or all(fields[name].label == "public" for name in shown)
+
+
+def agrees(graph: Graph, task: Task, call: Call, example: Example) -> bool | None:
+    """Whether what the call gave is what the row states under the same names and types; None where it states nothing.
+
+    Answers of closed types are compared, alone or as fields of a record: a text may be right in other words. What the
+    flow reads from the row is not what a module is to find.
+    """
+    read = {field.name for field in graph.flow(task.flow).inputs}
+    record = graph.dataset(task.objective.data).record
+    stated = {field.name: field.type for field in record.fields if field.name not in read}
+    outputs = call.outputs or {}
+    found = [
+        same
+        for field in graph.module(call.module).outputs
+        for same in _comparisons(field.name, field.type, outputs.get(field.name), stated, example.values)
+    ]
+    return all(found) if found else None
+
+
+def _comparisons(
+    name: str, type_: Type, value: object, stated: Mapping[str, Type], values: Mapping[str, Any]
+) -> list[bool]:
+    kind = _bare(type_)
+    if name in stated and _bare(stated[name]) == kind and _is_closed(kind):
+        return [value == values.get(name)]
+    if isinstance(kind, RecordType) and isinstance(value, Mapping):
+        inner = (_comparisons(one.name, one.type, value.get(one.name), stated, values) for one in kind.fields)
+        return [same for found in inner for same in found]
+    return []
+
+
+def _bare(type_: Type) -> Type:
+    return type_.inner if isinstance(type_, OptionalType) else type_
+
+
+def _is_closed(type_: Type) -> bool:
+    """Whether equal is the same as right: no text, and no float, which may be right to some digits."""
+    match type_:
+        case EnumType() | LiteralType() | ScalarType("int" | "bool" | "null"):
+            return True
+        case ListType(element=inner) | OptionalType(inner=inner):
+            return _is_closed(inner)
+        case RecordType(fields=fields):
+            return all(_is_closed(field.type) for field in fields)
+    return False
 
 
 def pick(pool: Sequence[Demo], count: int, rng: random.Random | None = None) -> tuple[Demo, ...]:
