@@ -113,6 +113,12 @@ async def test_what_the_row_states_decides_before_the_score(program: Program) ->
     assert rows == ["3", "1"], "what gave another number than the row states is no demo, however its run scored"
 
 
+async def test_a_wrong_answer_shows_the_form_where_there_is_no_right_one(program: Program) -> None:
+    lab = Lab(program, [0.9, 0.0, 0.8, 0.2, 0.7], lambda row: {"people": row}, module="Count")
+    rows, _ = await found(program, lab)
+    assert rows == ["0", "2", "4"]
+
+
 async def test_no_more_than_twice_what_a_prompt_shows(program: Program) -> None:
     rows, _ = await found(program, Lab(program, [0.5 + row / 100 for row in range(20)] + [0.0] * 20))
     assert rows == ["19", "18", "17", "16"]

@@ -45,7 +45,7 @@ async def bootstrap(
     """Demos by module, from calls of runs that scored well, and a sentence on how many did.
 
     Later passes are sampled with noise, which finds answers that a biased model never gives first. Where too few runs
-    are without a mistake, others give the calls in which none is known: candidates are scored before one is chosen.
+    are without a mistake, others give calls that may have one: candidates are scored before one is chosen.
     Raises: BudgetExhausted; ConfigError where the teacher is no other version of this program.
     """
     threshold = lab.task.objective.high if plan.threshold is None else plan.threshold
@@ -93,22 +93,26 @@ async def bootstrap(
 
 
 def _fill(pools: Pools, lesser: Sequence[Rollout], program: Program, lab: Lab, above: float, most: int) -> float | None:
-    """Give modules with fewer than ``most`` demos those of other runs, the best first: calls that gave what their row
-    states, then calls of which it says nothing, from runs that scored above ``above``. A call that gave something else
-    is none. Returns the least score that was taken, None if there was none."""
+    """Give modules with fewer than ``most`` demos those of other runs: calls that gave what their row states, then, from
+    runs that scored above ``above``, calls of which it says nothing, the best runs first. A call that gave something
+    else shows the form at least, and is taken where a module has nothing better.
+
+    Returns the least score that was taken, None if there was none."""
     poor = [module for module, pool in pools.items() if len(pick(pool, most)) < most]
-    found: list[tuple[bool, float, Call, Rollout]] = []
-    for run in lesser:
+    found: dict[bool | None, list[tuple[Call, Rollout]]] = {True: [], None: [], False: []}
+    for run in sorted(lesser, key=lambda run: -run.score.value):  # stable: of equals the earlier comes first
         for call in shown_calls(run, poor):
             agreed = agrees(program.graph, lab.task, call, run.example)
-            if agreed or (agreed is None and run.score.value > above + ROUNDING):
-                found.append((bool(agreed), run.score.value, call, run))
-    taken = []
-    for _, score, call, run in sorted(found, key=lambda one: one[:2], reverse=True):  # stable: of equals the earlier
-        pool = pools[call.module]
-        if len(pick(pool, 2 * most)) < 2 * most:
-            pool.append(as_demo(call, run))
-            taken.append(score)
+            if agreed or run.score.value > above + ROUNDING:
+                found[agreed].append((call, run))
+    taken: list[float] = []
+    for agreed, calls in found.items():
+        bare = {module for module, pool in pools.items() if not pool}
+        for call, run in calls:
+            pool = pools[call.module]
+            if (agreed is not False or call.module in bare) and len(pick(pool, 2 * most)) < 2 * most:
+                pool.append(as_demo(call, run))
+                taken.append(run.score.value)
     return min(taken, default=None)
 
 
