@@ -93,9 +93,9 @@ async def bootstrap(
 
 
 def _fill(pools: Pools, lesser: Sequence[Rollout], program: Program, lab: Lab, above: float, most: int) -> float | None:
-    """Give modules with fewer than ``most`` demos those of other runs: calls that gave what their row states, then, from
-    runs that scored above ``above``, calls of which it says nothing, the best runs first. A call that gave something
-    else shows the form at least, and is taken where a module has nothing better.
+    """Give modules with fewer than ``most`` demos those of other runs: calls that gave what their row states, then,
+    from runs that scored above ``above``, calls of which it says nothing, the best runs first. A call that gave
+    something else shows the form at least, and is taken where a module has nothing better.
 
     Returns the least score that was taken, None if there was none."""
     poor = [module for module, pool in pools.items() if len(pick(pool, most)) < most]
