@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from lmgraph.evaluate import Example, Rollout, make_task
-from lmgraph.program import Program
+from lmgraph.program import Demo, Program
 from lmgraph_optimizers.demos.bootstrap import BootstrapPlan, bootstrap
-from lmgraph_optimizers.demos.pools import Pools, agrees
-from support.scripted import program_from, write_rows
+from lmgraph_optimizers.demos.pools import Pools, agrees, one_sided
+from support.scripted import program_from, sort_program, write_rows
 from support.training import failure, make_call, make_rollout
 
 SOURCE = """
@@ -163,3 +163,21 @@ def test_what_a_call_gave_is_compared_with_its_row(
 ) -> None:
     call = make_call("Read/a", module=module, outputs=outputs)
     assert agrees(program.graph, make_task(program), call, Example("0", ROW)) is expected
+
+
+@pytest.mark.parametrize(
+    ("kinds", "told"), [([], False), (["tool"], False), (["tool", "tool"], True), (["tool", "fruit", "tool"], False)]
+)
+def test_demos_that_all_give_the_same_answer_are_told_of(tmp_path: Path, kinds: list[str], told: bool) -> None:
+    program = sort_program(tmp_path)
+    demos = tuple(Demo({"word": f"w{number}"}, {"kind": kind}) for number, kind in enumerate(kinds))
+    shown = program.with_params(program.params.with_module("Classify", demos=demos))
+    sentences = one_sided(shown, ["Classify"])
+    assert [sentence.startswith("All 2 demos of Classify give the same answer") for sentence in sentences] == [
+        True
+    ] * told
+
+
+def test_demos_of_open_answers_are_not_compared(program: Program) -> None:
+    demos = tuple(Demo({"word": str(number)}, {"people": 1}) for number in range(3))
+    assert one_sided(program.with_params(program.params.with_module("Count", demos=demos)), ["Count"]) == []

@@ -18,7 +18,7 @@ from lmgraph.evaluate import Example, Task
 from lmgraph.optimize import Lab, OptimizerConfig, OptimizeResult
 from lmgraph.program import Demo, Program
 from lmgraph_optimizers.demos.bootstrap import BootstrapPlan, bootstrap
-from lmgraph_optimizers.demos.pools import Pools, labelled, pick, pools_data, read_pools
+from lmgraph_optimizers.demos.pools import Pools, labelled, one_sided, pick, pools_data, read_pools
 from lmgraph_optimizers.scoring import divide, mean, score_rows, unscored_note
 
 PHASE = "candidates"
@@ -91,13 +91,15 @@ class Demos:
         except BudgetExhausted as stop:
             return OptimizeResult(program, (*notes, f"Stopped before a set was chosen: {stop.message}"), stop.message)
         notes.append(f"Chosen: {best.name}, from {len(candidates)} candidates.")
+        tuned = best.applied(program)
+        notes += one_sided(tuned, modules)
         if stopped is not None:
             notes.append(f"Stopped while they were being compared, on the rows that several had by then: {stopped}")
         if unscored := unscored_note(state["unscored"]):
             notes.append(unscored)
         if len(rows) == 1:
             notes.append("There is one training row only: demos come from the row that chooses between them.")
-        return OptimizeResult(best.applied(program), tuple(notes), stopped, {"candidates": table})
+        return OptimizeResult(tuned, tuple(notes), stopped, {"candidates": table})
 
     def _candidates(self, found: Pools, rows: Pools, lab: Lab) -> list[Candidate]:
         """None; labelled rows; bootstrapped in order; then shuffled sets of both kinds, of full and of half size."""

@@ -11,7 +11,7 @@ from typing import Any
 from lmgraph.evaluate import Example, Rollout, Task
 from lmgraph.graph import EnumType, Graph, LmCall, ModuleSpec, Ref, walk
 from lmgraph.graph.types import ListType, LiteralType, OptionalType, RecordType, ScalarType, Type
-from lmgraph.program import Demo
+from lmgraph.program import Demo, Program
 from lmgraph.runtime import Call
 
 Pools = dict[str, list[Demo]]
@@ -159,6 +159,19 @@ def is_varied(pool: Sequence[Demo], module: ModuleSpec, count: int) -> bool:
     if not closed:
         return True
     return len({_output_key(demo.outputs) for demo in pool}) >= min(count, *closed)
+
+
+def one_sided(program: Program, modules: Sequence[str]) -> list[str]:
+    """A sentence on each module whose demos all give the same one of several closed answers."""
+    told = []
+    for name in modules:
+        demos = program.params.modules[name].demos
+        if len(demos) > 1 and not is_varied(demos, program.graph.module(name), 2):
+            told.append(
+                f"All {len(demos)} demos of {name} give the same answer, and training may settle on it: more"
+                " bootstrap_rows, more passes over them or a teacher find others."
+            )
+    return told
 
 
 def _output_key(outputs: Mapping[str, object]) -> str:

@@ -14,7 +14,7 @@ from lmgraph.evaluate import Task
 from lmgraph.optimize import Lab, OptimizerConfig, OptimizeResult
 from lmgraph.program import Program
 from lmgraph_optimizers.demos.bootstrap import BootstrapPlan, bootstrap
-from lmgraph_optimizers.demos.pools import labelled, pools_data, read_pools
+from lmgraph_optimizers.demos.pools import labelled, one_sided, pools_data, read_pools
 from lmgraph_optimizers.prompt.config import PromptConfig
 from lmgraph_optimizers.prompt.grounding import mistakes, private_fields, role, signature, summary
 from lmgraph_optimizers.prompt.proposer import Brief, Subject, asked_lm, hidden_from, propose
@@ -216,6 +216,7 @@ class _Run:
         else:
             start, score = scores.mean(START), scores.mean(best)
             notes.append(f"Chosen: {search.space.told(best)}. Training rows: {score:.3f}, the start {start:.3f}.")
+            notes += one_sided(program, list(program.params.modules))
         if unscored := unscored_note(scores.unscored):
             notes.append(unscored)
         table = [
