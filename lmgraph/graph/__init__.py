@@ -2,7 +2,21 @@
 
 from lmgraph.graph.graph import Graph, ModuleSpec
 from lmgraph.graph.nodes import LmCall, MapNode, Ref
-from lmgraph.graph.types import EnumType
+from lmgraph.graph.types import EnumType, ListType, LiteralType, OptionalType, RecordType, ScalarType, Type
 from lmgraph.graph.walk import walk
 
-__all__ = ["EnumType", "Graph", "LmCall", "MapNode", "ModuleSpec", "Ref", "walk"]
+__all__ = [
+    "EnumType",
+    "Graph",
+    "ListType",
+    "LiteralType",
+    "LmCall",
+    "MapNode",
+    "ModuleSpec",
+    "OptionalType",
+    "RecordType",
+    "Ref",
+    "ScalarType",
+    "Type",
+    "walk",
+]

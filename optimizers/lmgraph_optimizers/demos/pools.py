@@ -9,8 +9,20 @@ from dataclasses import asdict
 from typing import Any
 
 from lmgraph.evaluate import Example, Rollout, Task
-from lmgraph.graph import EnumType, Graph, LmCall, ModuleSpec, Ref, walk
-from lmgraph.graph.types import ListType, LiteralType, OptionalType, RecordType, ScalarType, Type
+from lmgraph.graph import (
+    EnumType,
+    Graph,
+    ListType,
+    LiteralType,
+    LmCall,
+    ModuleSpec,
+    OptionalType,
+    RecordType,
+    Ref,
+    ScalarType,
+    Type,
+    walk,
+)
 from lmgraph.program import Demo, Program
 from lmgraph.runtime import Call
 
