@@ -27,7 +27,18 @@ COMMANDS = {
     "python -c pass": [sys.executable, "-c", "pass"],
     "lmgraph --help": [LMGRAPH, "--help"],
     "lmgraph compile programs/intent/program.lmg": [LMGRAPH, "compile", "programs/intent/program.lmg"],
-}
+    # What the client of a server loads before its first call; and the same by the class that knows all tokenizers.
+    "LocalTokenizer": [
+        sys.executable, "-c",
+        "from lmgraph.engines.local.supply import resolve; from lmgraph.engines.local.tokenizer import LocalTokenizer;"
+        "LocalTokenizer(resolve('smollm2-135m'))",
+    ],
+    "transformers.AutoTokenizer": [
+        sys.executable, "-c",
+        "from lmgraph.engines.local.supply import resolve; from transformers import AutoTokenizer;"
+        "AutoTokenizer.from_pretrained(resolve('smollm2-135m'))",
+    ],
+}  # fmt: skip
 LIMIT_SECONDS = 0.5
 """What the lmgraph commands must stay under, by their median."""
 

@@ -19,6 +19,7 @@ CHOSEN_BY = ("config.json", "tokenizer_config.json", "tokenizer.json")
 
 def load_tokenizer(folder: Path) -> Any:
     """What ``AutoTokenizer.from_pretrained(folder)`` gives. Raises what that raises: OSError, ValueError."""
+    folder = folder.absolute()  # a relative path could be taken for the name of a repository
     known = lmgraph_home() / "tokenizers" / _key(folder)
     cls = _class_named_in(known)
     if cls is not None:
@@ -47,9 +48,9 @@ def _class_named_in(known: Path) -> Any:
 
 
 def _key(folder: Path) -> str:
-    """Of the version of transformers, the folder's path and names, and the files that `AutoTokenizer` reads first."""
+    """Of the version of transformers, the names in the folder, and the files that `AutoTokenizer` reads first."""
     names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-    digest = hashlib.sha256("\0".join([version("transformers"), str(folder.absolute()), *names]).encode())
+    digest = hashlib.sha256("\0".join([version("transformers"), *names]).encode())
     for name in CHOSEN_BY:
         with suppress(OSError):
             digest.update(hashlib.sha256((folder / name).read_bytes()).digest())

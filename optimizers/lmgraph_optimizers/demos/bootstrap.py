@@ -68,11 +68,12 @@ async def bootstrap(
                     keep_unscored=True,
                     reuse=True,
                 )
-                good = [run for run in done if run.score.value >= threshold and run.trace.failure is None]
+                whole = [run for run in done if run.trace.failure is None]
+                good = [run for run in whole if run.score.value >= threshold]
+                lesser += [run for run in whole if run.score.value < threshold]
                 scores += [run.score.value for run in done if math.isfinite(run.score.value)]
                 runs, passed = runs + len(done), passed + len(good)
-                lesser += [run for run in done if run.trace.failure is None and run.score.value < threshold]
-                for module, demos in bootstrapped(good, threshold, modules).items():
+                for module, demos in bootstrapped(good, modules).items():
                     pools[module] += demos
                 if all(len(pool) >= 4 * plan.max_demos for pool in pools.values()):
                     break

@@ -40,12 +40,10 @@ def read_pools(data: Mapping[str, Sequence[Mapping[str, Any]]]) -> Pools:
     return {module: [Demo(**demo) for demo in demos] for module, demos in data.items()}
 
 
-def bootstrapped(rollouts: Sequence[Rollout], threshold: float, modules: Sequence[str]) -> Pools:
-    """The calls of every run that scored at least ``threshold``, each with the very values it read and wrote."""
+def bootstrapped(rollouts: Sequence[Rollout], modules: Sequence[str]) -> Pools:
+    """All calls that may be shown, each with the very values it read and wrote."""
     pools: Pools = {module: [] for module in modules}
     for rollout in rollouts:
-        if rollout.trace.failure is not None or rollout.score.value < threshold:
-            continue
         for call in shown_calls(rollout, modules):
             pools[call.module].append(as_demo(call, rollout))
     return pools
@@ -181,7 +179,7 @@ def one_sided(program: Program, modules: Sequence[str]) -> list[str]:
         if len(demos) > 1 and not is_varied(demos, program.graph.module(name), 2):
             told.append(
                 f"All {len(demos)} demos of {name} give the same answer, and training may settle on it: more"
-                " bootstrap_rows, more passes over them or a teacher find others."
+                " bootstrap_rows, more passes over them or a teacher may find others."
             )
     return told
 
