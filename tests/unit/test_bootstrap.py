@@ -81,12 +81,14 @@ class Lab:
         return make_rollout(str(row), 0, self._scores[row], [call], failed)
 
 
-async def found(program: Program, lab: Lab, **plan: Any) -> tuple[list[str | None], str]:
+async def found(
+    program: Program, lab: Lab, stated: list[Demo] | None = None, **plan: Any
+) -> tuple[list[str | None], str]:
     """Ids of the rows that give demos, in order, and the note."""
     options = BootstrapPlan(**{"max_demos": 2, "rounds": 1, **plan})
     given: Any = lab
     pools: Pools
-    pools, note = await bootstrap(program, lab.rows, [lab.module], given, options)
+    pools, note = await bootstrap(program, lab.rows, {lab.module: stated or []}, given, options)
     return [demo.example for demo in pools[lab.module]], note
 
 
@@ -104,6 +106,12 @@ async def test_too_few_are_filled_from_runs_that_beat_the_mean(program: Program)
         "Bootstrapping: 1 of 7 runs scored at least 1. Modules with too few demos got some of runs down to 0.7."
     )
     assert lab.events[-1]["least"] == 0.7
+
+
+async def test_of_modules_that_rows_state_demos_of_none_is_filled(program: Program) -> None:
+    rows, note = await found(program, Lab(program, [0.2, 0.6, 1.0, 0.8]), [Demo({}, {}, "labelled", "7")])
+    assert rows == ["2"]
+    assert note == "Bootstrapping: 1 of 4 runs scored at least 1."
 
 
 async def test_what_the_row_states_decides_before_the_score(program: Program) -> None:

@@ -30,7 +30,6 @@ from lmgraph.graph.types import (
 )
 from lmgraph.runtime import RunIdentity, Trace
 from lmgraph.testing import tiny_program
-from lmgraph_optimizers.demos.pools import labelled
 from lmgraph_optimizers.prompt.grounding import mistakes, private_fields, role, show, signature, summary
 from lmgraph_optimizers.prompt.proposer import (
     LONGEST_PART,
@@ -212,16 +211,6 @@ def test_a_cleared_step_is_told_of_and_only_to_a_cleared_model() -> None:
     assert hidden_from(graph, None, "Classify", hidden) == set()
     assert hidden_from(graph, "open", "Classify", hidden) == hidden
     assert hidden_from(graph, "openai:x@http://127.0.0.1:1", "Classify", hidden) == hidden
-
-
-def test_private_rows_are_demos_for_cleared_models_only() -> None:
-    program, task = tiny_program()
-    dataset = program.graph.dataset("words")
-    secret = tuple(replace(field, label="private") for field in dataset.record.fields)
-    shut = replace(program.graph, datasets=(replace(dataset, record=replace(dataset.record, fields=secret)),))
-    cleared = replace(shut, lms=(LmSpec("default", clearance="private"),))
-    for graph, count in ((program.graph, 4), (shut, 0), (cleared, 4)):
-        assert len(labelled(graph, task, list(task.train[:4]), ("Classify",))["Classify"]) == count
 
 
 def test_what_is_told_fits_a_short_context() -> None:

@@ -71,7 +71,7 @@ async def test_a_tuned_version_teaches(tmp_path: Path) -> None:
     engine = ScriptedEngine(student, constrains=False)
     result = await run(tmp_path, Demos, engine, teacher=str(tmp_path / "tuned"))
     params = result.program.params.modules["Classify"]
-    assert "6 of 6 runs" in result.notes[0] or "runs scored at least 1" in result.notes[0]
+    assert "runs scored at least 1" in result.notes[1]
     assert len(params.demos) == 2
     assert params.instruction == "Name the kind of thing.", "what the teacher was told stays with it"
 

@@ -40,15 +40,17 @@ class BootstrapPlan:
 
 
 async def bootstrap(
-    program: Program, source: Sequence[Example], modules: Sequence[str], lab: Lab, plan: BootstrapPlan
+    program: Program, source: Sequence[Example], stated: Pools, lab: Lab, plan: BootstrapPlan
 ) -> tuple[Pools, str]:
-    """Demos by module, from calls of runs that scored well, and a sentence on how many did.
+    """Demos of the modules of ``stated``, from calls of runs that scored well, and a sentence on how many did.
 
     Later passes are sampled with noise, which finds answers that a biased model never gives first. Where too few runs
-    are without a mistake, others give calls that may have one: candidates are scored before one is chosen.
+    are without a mistake, others give calls that may have one, of modules that have no demos in ``stated``: candidates
+    are scored before one is chosen.
     Raises: BudgetExhausted; ConfigError where the teacher is no other version of this program.
     """
     threshold = lab.task.objective.high if plan.threshold is None else plan.threshold
+    modules = tuple(stated)
     pools: Pools = {module: [] for module in modules}
     lesser: list[Rollout] = []
     scores: list[float] = []
@@ -81,7 +83,8 @@ async def bootstrap(
                 break
     filled = None
     if plan.threshold is None and scores:
-        filled = _fill(pools, lesser, program, lab, mean(scores), plan.max_demos)
+        unstated = {module: pools[module] for module in modules if not stated[module]}
+        filled = _fill(unstated, lesser, program, lab, mean(scores), plan.max_demos)
     lab.log(
         "bootstrap", runs=runs, passed=passed, demos={module: len(pool) for module, pool in pools.items()},
         least=filled,

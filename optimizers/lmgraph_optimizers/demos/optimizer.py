@@ -18,7 +18,8 @@ from lmgraph.evaluate import Example, Task
 from lmgraph.optimize import Lab, OptimizerConfig, OptimizeResult
 from lmgraph.program import Demo, Program
 from lmgraph_optimizers.demos.bootstrap import BootstrapPlan, bootstrap
-from lmgraph_optimizers.demos.pools import Pools, labelled, one_sided, pick, pools_data, read_pools
+from lmgraph_optimizers.demos.labels import labelled, labelled_note
+from lmgraph_optimizers.demos.pools import Pools, one_sided, pick, pools_data, read_pools
 from lmgraph_optimizers.scoring import divide, mean, score_rows, unscored_note
 
 PHASE = "candidates"
@@ -78,15 +79,16 @@ class Demos:
         state: dict[str, Any] = {"scores": {}, "unscored": {}, **(lab.restore() or {})}
         notes: list[str] = []
         try:
+            stated = await labelled(program, task, source, modules)
+            notes += labelled_note(stated)
             if "pools" not in state:
                 config = self.config
                 plan = BootstrapPlan(config.max_demos, config.rounds, config.threshold, config.teacher)
-                pools, note = await bootstrap(program, source, modules, lab, plan)
+                pools, note = await bootstrap(program, source, stated, lab, plan)
                 state |= {"pools": pools_data(pools), "note": note}
                 lab.checkpoint(state)
             notes.append(state["note"])
-            rows_as_demos = labelled(program.graph, task, source, modules)
-            candidates = self._candidates(read_pools(state["pools"]), rows_as_demos, lab)
+            candidates = self._candidates(read_pools(state["pools"]), stated, lab)
             best, table, stopped = await _halve(candidates, program, scoring, lab, state)
         except BudgetExhausted as stop:
             return OptimizeResult(program, (*notes, f"Stopped before a set was chosen: {stop.message}"), stop.message)
@@ -101,19 +103,20 @@ class Demos:
             notes.append("There is one training row only: demos come from the row that chooses between them.")
         return OptimizeResult(tuned, tuple(notes), stopped, {"candidates": table})
 
-    def _candidates(self, found: Pools, rows: Pools, lab: Lab) -> list[Candidate]:
-        """None; labelled rows; bootstrapped in order; then shuffled sets of both kinds, of full and of half size."""
+    def _candidates(self, found: Pools, stated: Pools, lab: Lab) -> list[Candidate]:
+        """None; labelled rows; bootstrapped in order; then shuffled sets of both kinds, of full and of half size. A
+        module without demos of the one kind has those of the other."""
         size = self.config.max_demos
+        bootstrapped = {module: found[module] or stated[module] for module in found}
+        mixed = {module: stated[module] or found[module] for module in found}
         candidates = [Candidate("no demos", dict.fromkeys(found, ()))]
-        if any(rows.values()):
-            mixed = {module: rows[module] or found[module] for module in found}
+        if any(stated.values()):
             candidates.append(Candidate("labelled", {module: pick(mixed[module], size) for module in found}))
-        else:
-            mixed = found
         if any(found.values()):
-            candidates.append(Candidate("bootstrapped", {module: pick(found[module], size) for module in found}))
+            candidates.append(Candidate("bootstrapped", {module: pick(bootstrapped[module], size) for module in found}))
         for index in range(self.config.candidates):
-            pools, kind = (mixed, "labelled") if index % 2 and mixed is not found else (found, "bootstrapped")
+            is_labelled = any(stated.values()) and (index % 2 or not any(found.values()))
+            pools, kind = (mixed, "labelled") if is_labelled else (bootstrapped, "bootstrapped")
             rng = lab.rng("candidate", index)
             count = max(1, size if index % 4 < 2 else size // 2)
             demos = {module: pick(pools[module], count, rng) for module in found}

@@ -1,4 +1,4 @@
-"""Where demos come from: calls of runs that scored well, and rows that state a module's inputs and outputs."""
+"""Where demos come from: calls of runs that scored well (rows that state them: labels.py)."""
 
 from __future__ import annotations
 
@@ -14,14 +14,11 @@ from lmgraph.graph import (
     Graph,
     ListType,
     LiteralType,
-    LmCall,
     ModuleSpec,
     OptionalType,
     RecordType,
-    Ref,
     ScalarType,
     Type,
-    walk,
 )
 from lmgraph.program import Demo, Program
 from lmgraph.runtime import Call
@@ -60,41 +57,6 @@ def as_demo(call: Call, rollout: Rollout) -> Demo:
     return Demo(dict(call.inputs), dict(call.outputs or {}), "bootstrapped", rollout.example.id)
 
 
-def labelled(graph: Graph, task: Task, examples: Sequence[Example], modules: Sequence[str]) -> Pools:
-    """Rows as demos, for modules whose every input is a flow input and whose every output is a field of the row.
-
-    Rows with private fields are no demos for a module on an LM that is not cleared for them.
-    """
-    record = graph.dataset(task.objective.data).record
-    pools: Pools = {module: [] for module in modules}
-    for node in walk(graph.flow(task.flow).body):
-        if not isinstance(node, LmCall) or node.module not in pools or pools[node.module]:
-            continue
-        module = graph.module(node.module)
-        direct = {
-            argument.name: argument.value.value.rpartition("/")[2]
-            for argument in node.arguments
-            if isinstance(argument.value, Ref) and argument.value.value.startswith(f"{task.flow}/")
-        }
-        fields = {field.name: field for field in record.fields}
-        reads_row = all(direct.get(field.name) in fields for field in module.inputs)
-        stated = all(field.name in fields and fields[field.name].type == field.type for field in module.outputs)
-        if not reads_row or not stated or not _may_show(graph, module, fields, direct):
-            continue
-        for example in examples:
-            inputs = {field.name: example.values[direct[field.name]] for field in module.inputs}
-            outputs = {field.name: example.values[field.name] for field in module.outputs}
-            pools[node.module].append(Demo(inputs, outputs, "labelled", example.id))
-    return pools
-
-
-def _may_show(graph: Graph, module: ModuleSpec, fields: Mapping[str, Any], direct: Mapping[str, str]) -> bool:
-    """Whether the row's fields may stand in the module's prompt: private ones only where its LM is cleared for them."""
-    shown = [*(direct[field.name] for field in module.inputs), *(field.name for field in module.outputs)]
-    cleared = any(spec.name == module.lm and spec.clearance == "private" for spec in graph.lms)
-    return cleared or all(fields[name].label == "public" for name in shown)
-
-
 def agrees(graph: Graph, task: Task, call: Call, example: Example) -> bool | None:
     """Whether what the call gave is what the row states under the same names and types; None where it states nothing.
 
@@ -116,8 +78,8 @@ def agrees(graph: Graph, task: Task, call: Call, example: Example) -> bool | Non
 def _comparisons(
     name: str, type_: Type, value: object, stated: Mapping[str, Type], values: Mapping[str, Any]
 ) -> list[bool]:
-    kind = _bare(type_)
-    if name in stated and _bare(stated[name]) == kind and _is_closed(kind):
+    kind = bare(type_)
+    if name in stated and bare(stated[name]) == kind and _is_closed(kind):
         return [value == values.get(name)]
     if isinstance(kind, RecordType) and isinstance(value, Mapping):
         inner = (_comparisons(one.name, one.type, value.get(one.name), stated, values) for one in kind.fields)
@@ -125,7 +87,8 @@ def _comparisons(
     return []
 
 
-def _bare(type_: Type) -> Type:
+def bare(type_: Type) -> Type:
+    """Without the `?`."""
     return type_.inner if isinstance(type_, OptionalType) else type_
 
 

@@ -14,7 +14,8 @@ from lmgraph.evaluate import Task
 from lmgraph.optimize import Lab, OptimizerConfig, OptimizeResult
 from lmgraph.program import Program
 from lmgraph_optimizers.demos.bootstrap import BootstrapPlan, bootstrap
-from lmgraph_optimizers.demos.pools import labelled, one_sided, pools_data, read_pools
+from lmgraph_optimizers.demos.labels import labelled, labelled_note
+from lmgraph_optimizers.demos.pools import Pools, one_sided, pools_data, read_pools
 from lmgraph_optimizers.prompt.config import PromptConfig
 from lmgraph_optimizers.prompt.grounding import mistakes, private_fields, role, signature, summary
 from lmgraph_optimizers.prompt.proposer import Brief, Subject, asked_lm, hidden_from, propose
@@ -53,6 +54,7 @@ class _Run:
         self._config = config
         self._state: dict[str, Any] = lab.restore() or {}
         self._notes: list[str] = []
+        self._stated: Pools = {}
         rows = list(task.train)
         lab.rng("rows").shuffle(rows)
         self._source, self._rows = divide(rows, config.score_rows, config.bootstrap_rows)
@@ -115,9 +117,12 @@ class _Run:
         space = Space.of(self._program, self._task, modules)
         if not space.demo_sets or not config.demo_sets:
             return
+        modules = tuple(space.demo_sets)
+        self._stated = await labelled(self._program, self._task, self._source, modules)
+        self._notes += labelled_note(self._stated)
         if "pools" not in self._state:
             plan = BootstrapPlan(config.max_demos, config.bootstrap_rounds, config.threshold, config.teacher)
-            pools, note = await bootstrap(self._program, self._source, tuple(space.demo_sets), self._lab, plan)
+            pools, note = await bootstrap(self._program, self._source, self._stated, self._lab, plan)
             self._state |= {"pools": pools_data(pools), "note": note}
             self._save()
         self._notes.append(self._state["note"])
@@ -131,10 +136,8 @@ class _Run:
 
     def _add_demo_sets(self, space: Space) -> None:
         if "pools" in self._state:
-            modules, config = tuple(space.demo_sets), self._config
-            rows = labelled(self._program.graph, self._task, self._source, modules)
-            found = read_pools(self._state["pools"])
-            add_demo_sets(space, found, rows, self._lab, size=config.max_demos, most=config.demo_sets)
+            config, found = self._config, read_pools(self._state["pools"])
+            add_demo_sets(space, found, self._stated, self._lab, size=config.max_demos, most=config.demo_sets)
 
     async def _propose(self, space: Space, scores: Scores, number: int) -> None:
         """Add instructions: at first rewrites for about half of the room, the rest from a language model, shared over
