@@ -11,7 +11,7 @@ import pytest
 from lmgraph.evaluate import Example, Rollout, make_task
 from lmgraph.program import Demo, Program
 from lmgraph_optimizers.demos.bootstrap import BootstrapPlan, bootstrap
-from lmgraph_optimizers.demos.pools import Pools, agrees, one_sided
+from lmgraph_optimizers.demos.pools import Pools, agrees, one_sided, rounded_off
 from support.scripted import program_from, sort_program, write_rows
 from support.training import failure, make_call, make_rollout
 
@@ -189,3 +189,17 @@ def test_demos_that_all_give_the_same_answer_are_told_of(tmp_path: Path, kinds: 
 def test_demos_of_open_answers_are_not_compared(program: Program) -> None:
     demos = tuple(Demo({"word": str(number)}, {"people": 1}) for number in range(3))
     assert one_sided(program.with_params(program.params.with_module("Count", demos=demos)), ["Count"]) == []
+
+
+def test_what_runs_never_gave_is_taken_from_rows(tmp_path: Path) -> None:
+    program = sort_program(tmp_path)
+    fruit, other, tool = (
+        Demo({"word": word}, {"kind": kind}) for word, kind in (("fig", "fruit"), ("plum", "fruit"), ("saw", "tool"))
+    )
+    stated = {"Classify": [other, tool]}
+    for found, expected in (
+        ([fruit], [fruit, tool]),
+        ([], [other, tool]),
+        ([fruit, tool], [fruit, tool]),
+    ):
+        assert rounded_off({"Classify": found}, stated, program.graph, 2) == {"Classify": expected}

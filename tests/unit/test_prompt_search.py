@@ -123,6 +123,20 @@ async def test_a_module_behind_one_whose_form_is_wrong_gets_demos_too(tmp_path: 
     assert "Never called" not in " ".join(result.notes)
 
 
+async def test_instructions_are_tried_with_the_demos_that_helped(tmp_path: Path) -> None:
+    """Without demos every answer is in the wrong form, whatever the instruction says."""
+
+    def answer(prompt: str, request: GenerateRequest) -> Sequence[str]:
+        word = last_user_turn(prompt).partition("word: ")[2].partition("\n")[0]
+        knows = len(word) % 2 or "Answer with one of" in prompt
+        return [(KIND_OF[word] if knows else LABELS[0]) if prompt.count("assistant\n") > 1 else "Certainly!"]
+
+    result = await run(tmp_path, ScriptedEngine(answer), proposer="none", trials=8, minibatch=6, rounds=1)
+    assert "Training rows: 1.000, the start 0.000" in " ".join(result.notes)
+    tried = [one["name"] for one in result.details["candidates"]]
+    assert len([name for name in tried if "rewrite" in name and "labelled (2 demos)" in name]) == 3, "one at a time"
+
+
 async def test_equal_seeds_take_the_same_way_and_others_may_not(tmp_path: Path) -> None:
     asked: list[list[str]] = []
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):

@@ -19,7 +19,7 @@ from lmgraph.optimize import Lab, OptimizerConfig, OptimizeResult
 from lmgraph.program import Demo, Program
 from lmgraph_optimizers.demos.bootstrap import BootstrapPlan, bootstrap
 from lmgraph_optimizers.demos.labels import labelled, labelled_note
-from lmgraph_optimizers.demos.pools import Pools, one_sided, pick, pools_data, read_pools
+from lmgraph_optimizers.demos.pools import Pools, one_sided, pick, pools_data, read_pools, rounded_off
 from lmgraph_optimizers.scoring import divide, mean, score_rows, unscored_note
 
 PHASE = "candidates"
@@ -88,7 +88,8 @@ class Demos:
                 state |= {"pools": pools_data(pools), "note": note}
                 lab.checkpoint(state)
             notes.append(state["note"])
-            candidates = self._candidates(read_pools(state["pools"]), stated, lab)
+            found = rounded_off(read_pools(state["pools"]), stated, program.graph, self.config.max_demos)
+            candidates = self._candidates(found, stated, lab)
             best, table, stopped = await _halve(candidates, program, scoring, lab, state)
         except BudgetExhausted as stop:
             return OptimizeResult(program, (*notes, f"Stopped before a set was chosen: {stop.message}"), stop.message)
@@ -107,16 +108,16 @@ class Demos:
         """None; labelled rows; bootstrapped in order; then shuffled sets of both kinds, of full and of half size. A
         module without demos of the one kind has those of the other."""
         size = self.config.max_demos
-        bootstrapped = {module: found[module] or stated[module] for module in found}
-        mixed = {module: stated[module] or found[module] for module in found}
         candidates = [Candidate("no demos", dict.fromkeys(found, ()))]
         if any(stated.values()):
-            candidates.append(Candidate("labelled", {module: pick(mixed[module], size) for module in found}))
+            labelled = {module: stated[module] or found[module] for module in found}
+            candidates.append(Candidate("labelled", {module: pick(labelled[module], size) for module in found}))
+        else:
+            labelled = found
         if any(found.values()):
-            candidates.append(Candidate("bootstrapped", {module: pick(bootstrapped[module], size) for module in found}))
+            candidates.append(Candidate("bootstrapped", {module: pick(found[module], size) for module in found}))
         for index in range(self.config.candidates):
-            is_labelled = any(stated.values()) and (index % 2 or not any(found.values()))
-            pools, kind = (mixed, "labelled") if is_labelled else (bootstrapped, "bootstrapped")
+            pools, kind = (labelled, "labelled") if index % 2 and labelled is not found else (found, "bootstrapped")
             rng = lab.rng("candidate", index)
             count = max(1, size if index % 4 < 2 else size // 2)
             demos = {module: pick(pools[module], count, rng) for module in found}

@@ -15,7 +15,7 @@ from lmgraph.optimize import Lab, OptimizerConfig, OptimizeResult
 from lmgraph.program import Program
 from lmgraph_optimizers.demos.bootstrap import BootstrapPlan, bootstrap
 from lmgraph_optimizers.demos.labels import labelled, labelled_note
-from lmgraph_optimizers.demos.pools import Pools, one_sided, pools_data, read_pools
+from lmgraph_optimizers.demos.pools import Pools, one_sided, pools_data, read_pools, rounded_off
 from lmgraph_optimizers.prompt.config import PromptConfig
 from lmgraph_optimizers.prompt.grounding import mistakes, private_fields, role, signature, summary
 from lmgraph_optimizers.prompt.proposer import Brief, Subject, asked_lm, hidden_from, propose
@@ -136,7 +136,8 @@ class _Run:
 
     def _add_demo_sets(self, space: Space) -> None:
         if "pools" in self._state:
-            config, found = self._config, read_pools(self._state["pools"])
+            config, graph = self._config, self._program.graph
+            found = rounded_off(read_pools(self._state["pools"]), self._stated, graph, config.max_demos)
             add_demo_sets(space, found, self._stated, self._lab, size=config.max_demos, most=config.demo_sets)
 
     async def _propose(self, space: Space, scores: Scores, number: int) -> None:

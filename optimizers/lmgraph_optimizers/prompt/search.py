@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import takewhile
+from itertools import islice, takewhile
 from types import ModuleType
 from typing import Any
 
@@ -66,9 +66,10 @@ class Search:
             study = self._study(number, trials)
             for choice in self.scores.order():
                 self._tell(study, choice, distributions)
-            for first in self._first_looks(number, trials // 2):
-                study.enqueue_trial({knob: first.get(knob, 0) for knob in sizes})
+            looks = islice(self._first_looks(number), trials // 2)
             for _ in range(trials):
+                if first := next(looks, None):
+                    study.enqueue_trial({knob: first.get(knob, 0) for knob in sizes})
                 trial = study.ask(distributions)
                 choice = {knob: int(trial.params[knob]) for knob in sizes if trial.params[knob]}
                 await self._trial(study, trial, choice)
@@ -90,16 +91,19 @@ class Search:
         """Of those scored on all rows; the start where nothing is better."""
         return next((choice for choice in self.scores.order() if self.scores.is_full(choice)), START)
 
-    def _first_looks(self, number: int, most: int) -> list[Choice]:
+    def _first_looks(self, number: int) -> Iterator[Choice]:
         """What a round begins with, in place of random trials: the demo sets that all modules have, then each
-        instruction and setting that was never looked at, one change to the best so far at a time. A weak proposer's
-        nonsense costs half a minibatch then, and TPE knows of it."""
-        named = [self.space.named_sets(name) for name in ("labelled", "bootstrapped")] if number == 0 else []
-        best, tried = self.best(), {key for choice in self.scores.choices.values() for key in choice.items()}
+        instruction and setting that was never looked at, one change at a time to the best that a minibatch was seen of.
+        A weak proposer's nonsense costs half a minibatch then, and TPE knows of it. Where the start answers in the
+        wrong form all its rows score the same, and so would changes to its instructions alone."""
+        if number == 0:
+            yield from filter(None, (self.space.named_sets(name) for name in ("labelled", "bootstrapped")))
+        size = min(self._config.minibatch, len(self.scores.rows))
+        best = next(choice for choice in self.scores.order() if len(self.scores.seen(choice)) >= size)
+        tried = {key for choice in self.scores.choices.values() for key in choice.items()}
         sizes = {knob: size for knob, size in self.space.sizes().items() if not knob.endswith(".demos")}
         options = [(index, knob) for knob, size in sizes.items() for index in range(1, size)]
-        new = [{**best, knob: index} for index, knob in sorted(options) if (knob, index) not in tried]
-        return [choice for choice in [*named, *new] if choice][:most]
+        yield from ({**best, knob: index} for index, knob in sorted(options) if (knob, index) not in tried)
 
     def _study(self, number: int, trials: int) -> Any:
         optuna = self._optuna
