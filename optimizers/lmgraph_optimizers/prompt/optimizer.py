@@ -128,9 +128,10 @@ class _Run:
         self._notes.append(self._state["note"])
 
     def _reach(self) -> Reach:
-        """Modules that answered, in the start or in a run that gave demos."""
+        """Modules that answered, in the start or in a run that gave demos, and those of which rows state demos."""
         start, pools = self._state["start"], self._state.get("pools", {})
-        answered = dict.fromkeys([*start["reached"], *(name for name, demos in pools.items() if demos)])
+        shown = (name for found in (pools, self._stated) for name, demos in found.items() if demos)
+        answered = dict.fromkeys([*start["reached"], *shown])
         failed = {name: why for name, why in start.get("failed", {}).items() if name not in answered}
         return Reach(list(answered), failed)
 
