@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -82,13 +83,17 @@ class Lab:
 
 
 async def found(
-    program: Program, lab: Lab, stated: list[Demo] | None = None, **plan: Any
+    program: Program,
+    lab: Lab,
+    stated: list[Demo] | None = None,
+    more: Pools | None = None,
+    **plan: Any,
 ) -> tuple[list[str | None], str]:
     """Ids of the rows that give demos, in order, and the note."""
     options = BootstrapPlan(**{"max_demos": 2, "rounds": 1, **plan})
     given: Any = lab
     pools: Pools
-    pools, note = await bootstrap(program, lab.rows, {lab.module: stated or []}, given, options)
+    pools, note = await bootstrap(program, lab.rows, {lab.module: stated or [], **(more or {})}, given, options)
     return [demo.example for demo in pools[lab.module]], note
 
 
@@ -108,10 +113,24 @@ async def test_too_few_are_filled_from_runs_that_beat_the_mean(program: Program)
     assert lab.events[-1]["least"] == 0.7
 
 
+STATED = [Demo({}, {}, "labelled", "7")]
+
+
 async def test_of_modules_that_rows_state_demos_of_none_is_filled(program: Program) -> None:
-    rows, note = await found(program, Lab(program, [0.2, 0.6, 1.0, 0.8]), [Demo({}, {}, "labelled", "7")])
+    rows, note = await found(program, Lab(program, [0.2, 0.6, 1.0, 0.8]), STATED, {"Count": []})
     assert rows == ["2"]
     assert note == "Bootstrapping: 1 of 4 runs scored at least 1."
+
+
+async def test_nothing_is_run_where_rows_state_all(program: Program) -> None:
+    rows, note = await found(program, Lab(program, [1.0]), STATED)
+    assert (rows, note) == ([], "No run was needed to find demos.")
+    asked = Lab(program, [1.0, 0.5])
+    assert (await found(program, asked, STATED, threshold=0.5))[0] == ["0", "1"], "runs were asked for"
+    module = program.graph.module("Title")
+    others = tuple(one for one in program.graph.modules if one.name != "Title")
+    reasons = replace(program, graph=replace(program.graph, modules=(*others, replace(module, reasons=True))))
+    assert (await found(reasons, asked, STATED))[0] == ["0"], "no row states how it reasons"
 
 
 async def test_what_the_row_states_decides_before_the_score(program: Program) -> None:
@@ -199,7 +218,7 @@ def test_what_runs_never_gave_is_taken_from_rows(tmp_path: Path) -> None:
     stated = {"Classify": [other, tool]}
     for found, expected in (
         ([fruit], [fruit, tool]),
-        ([], [other, tool]),
+        ([], []),
         ([fruit, tool], [fruit, tool]),
     ):
         assert rounded_off({"Classify": found}, stated, program.graph, 2) == {"Classify": expected}

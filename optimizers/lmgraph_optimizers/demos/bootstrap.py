@@ -38,12 +38,19 @@ class BootstrapPlan:
     teacher: str | None = None
     """An artifact folder or a model that runs instead of the program on its own models."""
 
+    @property
+    def is_default(self) -> bool:
+        """Whether nothing says which runs demos are wanted from."""
+        return self.threshold is None and self.teacher is None
+
 
 async def bootstrap(
     program: Program, source: Sequence[Example], stated: Pools, lab: Lab, plan: BootstrapPlan
 ) -> tuple[Pools, str]:
     """Demos of the modules of ``stated``, from calls of runs that scored well, and a sentence on how many did.
 
+    Where rows state demos of all of them nothing is run: a run without a mistake gives what they state, except where a
+    module writes its reasoning too, or a teacher or a threshold of its own was asked for.
     Later passes are sampled with noise, which finds answers that a biased model never gives first. Where too few runs
     are without a mistake, others give calls that may have one, of modules that have no demos in ``stated``: candidates
     are scored before one is chosen.
@@ -52,6 +59,9 @@ async def bootstrap(
     threshold = lab.task.objective.high if plan.threshold is None else plan.threshold
     modules = tuple(stated)
     pools: Pools = {module: [] for module in modules}
+    graph = program.graph
+    if plan.is_default and all(demos and not graph.module(name).reasons for name, demos in stated.items()):
+        return pools, "No run was needed to find demos."
     lesser: list[Rollout] = []
     scores: list[float] = []
     runs = passed = 0

@@ -107,22 +107,19 @@ class Demos:
     def _candidates(self, found: Pools, stated: Pools, lab: Lab) -> list[Candidate]:
         """None; labelled rows; bootstrapped in order; then shuffled sets of both kinds, of full and of half size. A
         module without demos of the one kind has those of the other."""
-        size = self.config.max_demos
+        size, kinds = self.config.max_demos, []
         candidates = [Candidate("no demos", dict.fromkeys(found, ()))]
-        if any(stated.values()):
-            labelled = {module: stated[module] or found[module] for module in found}
-            candidates.append(Candidate("labelled", {module: pick(labelled[module], size) for module in found}))
-        else:
-            labelled = found
-        if any(found.values()):
-            candidates.append(Candidate("bootstrapped", {module: pick(found[module], size) for module in found}))
-        for index in range(self.config.candidates):
-            pools, kind = (labelled, "labelled") if index % 2 and labelled is not found else (found, "bootstrapped")
+        for kind, first, second in (("labelled", stated, found), ("bootstrapped", found, stated)):
+            if any(first.values()):
+                pools = {module: first[module] or second[module] for module in found}
+                kinds.append((kind, pools))
+                candidates.append(Candidate(kind, {module: pick(pools[module], size) for module in found}))
+        for index in range(self.config.candidates if kinds else 0):
+            kind, pools = kinds[(index + 1) % len(kinds)]
             rng = lab.rng("candidate", index)
             count = max(1, size if index % 4 < 2 else size // 2)
             demos = {module: pick(pools[module], count, rng) for module in found}
-            if any(demos.values()):
-                candidates.append(Candidate(f"{kind}, shuffle {index + 1}, {count} demos", demos))
+            candidates.append(Candidate(f"{kind}, shuffle {index + 1}, {count} demos", demos))
         return candidates
 
 

@@ -128,11 +128,11 @@ def pick(pool: Sequence[Demo], count: int, rng: random.Random | None = None) -> 
 
 def rounded_off(found: Pools, stated: Pools, graph: Graph, count: int) -> Pools:
     """``found``, and of modules whose demos there show too few of their answers, those of ``stated`` that show others:
-    a model that is shown one answer learns to give it. A module without any has those of ``stated``."""
+    a model that is shown one answer learns to give it."""
     pools: Pools = {}
     for name, demos in found.items():
         shown = {_output_key(demo.outputs) for demo in demos}
-        is_poor = not demos or not is_varied(demos, graph.module(name), count)
+        is_poor = bool(demos) and not is_varied(demos, graph.module(name), count)
         others = [demo for demo in stated[name] if _output_key(demo.outputs) not in shown]
         pools[name] = [*demos, *others] if is_poor else demos
     return pools

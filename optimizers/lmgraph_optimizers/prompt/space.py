@@ -188,7 +188,8 @@ def add_demo_sets(space: Space, found: Pools, rows: Pools, lab: Lab, *, size: in
             DemoSet("bootstrapped", pick(found.get(module, ()), size)),
         ]
         for index in range(most):
-            pools, kind = (rows, "labelled") if index % 2 and rows.get(module) else (found, "bootstrapped")
+            is_labelled = rows.get(module) and (index % 2 or not found.get(module))
+            pools, kind = (rows, "labelled") if is_labelled else (found, "bootstrapped")
             count = size if index % 4 < 2 else max(1, size // 2)
             drawn = pick(pools.get(module, ()), count, lab.rng("demos", module, index))
             sets.append(DemoSet(f"{kind}, shuffle {index + 1}", drawn))
