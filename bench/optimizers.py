@@ -42,16 +42,15 @@ OURS = ("demos", "prompt", "demos,prompt")
 
 def options(stage: str, calls: float) -> dict[str, Any]:
     """Settings of a stage that has about so many calls."""
-    rows = max(8, min(64, int(calls / 12)))
     many = calls > 400
-    if stage == "demos":
+    if stage == "demos":  # halving looks at each of all candidates, those without demos too, on about half of the rows
         candidates = 12 if many else 6
-        return {
-            "max_demos": MOST_DEMOS, "candidates": candidates, "bootstrap_rows": rows, "score_rows": rows, "rounds": 2,
-        }  # fmt: skip
+        rows = max(8, min(100, int(calls / (candidates / 2 + 1))))
+        return {"max_demos": MOST_DEMOS, "candidates": candidates, "score_rows": rows}
+    trials = 24 if many else 10
+    rows = max(8, min(64, int(calls / (trials / 2 + 3))))
     return {
-        "max_demos": MOST_DEMOS, "bootstrap_rows": rows, "bootstrap_rounds": 1, "score_rows": rows,
-        "minibatch": max(4, rows // 3), "trials": 24 if many else 16, "demo_sets": 10 if many else 6,
+        "max_demos": MOST_DEMOS, "score_rows": rows, "minibatch": rows // 2, "trials": trials, "demo_sets": trials // 2,
     }  # fmt: skip
 
 

@@ -145,6 +145,11 @@ async def test_instructions_are_tried_with_the_demos_that_helped(tmp_path: Path)
     assert len([name for name in tried if "rewrite" in name and "labelled (2 demos)" in name]) == 3, "one at a time"
 
 
+async def test_rows_that_are_not_run_state_demos_too(tmp_path: Path) -> None:
+    result = await run(tmp_path, ScriptedEngine(good_words("kind")), proposer="none", trials=2, bootstrap_rows=1)
+    assert "Rows state demos: Classify 6." in result.notes, "all but those that it scores on"
+
+
 async def test_equal_seeds_take_the_same_way_and_others_may_not(tmp_path: Path) -> None:
     asked: list[list[str]] = []
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):

@@ -31,6 +31,9 @@ from lmgraph.program import Demo, Program
 from lmgraph.runtime import RunOptions, Runtime
 from lmgraph_optimizers.demos.pools import Pools, bare
 
+STATED_ROWS = 256
+"""Rows that are looked at for what they state: no model is asked, so it may be more than are run."""
+
 Path: TypeAlias = tuple[str, ...]
 """A module, one of its outputs, and fields inside it."""
 

@@ -18,7 +18,7 @@ from lmgraph.evaluate import Example, Task
 from lmgraph.optimize import Lab, OptimizerConfig, OptimizeResult
 from lmgraph.program import Demo, Program
 from lmgraph_optimizers.demos.bootstrap import BootstrapPlan, bootstrap
-from lmgraph_optimizers.demos.labels import labelled, labelled_note
+from lmgraph_optimizers.demos.labels import STATED_ROWS, labelled, labelled_note
 from lmgraph_optimizers.demos.pools import Pools, one_sided, pick, pools_data, read_pools, rounded_off
 from lmgraph_optimizers.scoring import divide, mean, score_rows, unscored_note
 
@@ -79,7 +79,7 @@ class Demos:
         state: dict[str, Any] = {"scores": {}, "unscored": {}, **(lab.restore() or {})}
         notes: list[str] = []
         try:
-            stated = await labelled(program, task, source, modules)
+            stated = await labelled(program, task, divide(rows, len(scoring), STATED_ROWS)[0], modules)
             notes += labelled_note(stated)
             if "pools" not in state:
                 config = self.config

@@ -14,7 +14,7 @@ from lmgraph.evaluate import Task
 from lmgraph.optimize import Lab, OptimizerConfig, OptimizeResult
 from lmgraph.program import Program
 from lmgraph_optimizers.demos.bootstrap import BootstrapPlan, bootstrap
-from lmgraph_optimizers.demos.labels import labelled, labelled_note
+from lmgraph_optimizers.demos.labels import STATED_ROWS, labelled, labelled_note
 from lmgraph_optimizers.demos.pools import Pools, one_sided, pools_data, read_pools, rounded_off
 from lmgraph_optimizers.prompt.config import PromptConfig
 from lmgraph_optimizers.prompt.grounding import mistakes, private_fields, role, signature, summary
@@ -58,6 +58,7 @@ class _Run:
         rows = list(task.train)
         lab.rng("rows").shuffle(rows)
         self._source, self._rows = divide(rows, config.score_rows, config.bootstrap_rows)
+        self._labelled, _ = divide(rows, config.score_rows, STATED_ROWS)
         self._private = private_fields(program.graph, task.objective.data)
 
     async def all(self) -> OptimizeResult:
@@ -118,7 +119,7 @@ class _Run:
         if not space.demo_sets or not config.demo_sets:
             return
         modules = tuple(space.demo_sets)
-        self._stated = await labelled(self._program, self._task, self._source, modules)
+        self._stated = await labelled(self._program, self._task, self._labelled, modules)
         self._notes += labelled_note(self._stated)
         if "pools" not in self._state:
             plan = BootstrapPlan(config.max_demos, config.bootstrap_rounds, config.threshold, config.teacher)
