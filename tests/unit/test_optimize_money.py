@@ -49,17 +49,17 @@ async def test_money_is_counted_by_stage(tmp_path: Path) -> None:
 
 async def test_a_budget_in_money_stops(tmp_path: Path) -> None:
     engine = PaidEngine(lambda prompt, request: "tool")
-    done = await run(tmp_path, engine, Budget(usd=0.30))
+    done = await run(tmp_path, engine, Budget(usd=0.20))
     assert done.stopped is not None
-    assert "The budget of 0.3 usd (0.06 of them kept back to score the result) is used up." in done.stopped
-    assert sum(record.usd for record in done.stages) <= 0.30 + 1e-9
+    assert "The budget of 0.2 usd (0.06 of them kept back to score the result) is used up." in done.stopped
+    assert sum(record.usd for record in done.stages) <= 0.20 + 1e-9
 
 
 async def test_a_larger_budget_goes_on_from_what_was_spent(tmp_path: Path) -> None:
     engine = PaidEngine(lambda prompt, request: "tool")
-    await run(tmp_path, engine, Budget(usd=0.30))
+    await run(tmp_path, engine, Budget(usd=0.20))
     spent = json.loads((tmp_path / "study" / "study.json").read_text())["spent"]["usd"]
-    assert 0.2 < spent <= 0.30 + 1e-9
+    assert 0.1 < spent <= 0.20 + 1e-9
     done = await run(tmp_path, engine, Budget(usd=10.0))
     assert done.resumed
     assert sum(record.usd for record in done.stages) == pytest.approx(len(engine.requests) * 0.01)
