@@ -45,7 +45,7 @@ def options(stage: str, calls: float) -> dict[str, Any]:
     many = calls > 400
     if stage == "demos":  # two more candidates are not drawn; halving takes a little over half of all pairs with rows
         candidates = 12 if many else 6
-        rows = max(8, min(100, int(calls / (0.65 * (candidates + 2)))))
+        rows = max(8, min(100, int(calls / (0.53 * (candidates + 2)))))
         return {"max_demos": MOST_DEMOS, "candidates": candidates, "score_rows": rows}
     trials = 24 if many else 10
     rows = max(8, min(64, int(calls / (trials / 2 + 3))))
