@@ -15,7 +15,7 @@ from lmgraph.graph import Graph
 from lmgraph.graph.graph import LmSpec
 from lmgraph.program import Demo, Program
 from lmgraph.testing import tiny_program
-from lmgraph_optimizers.demos.labels import labelled
+from lmgraph_optimizers.demos.labels import AT_ONCE, labelled
 from support.scripted import program_from, write_rows
 
 ROOT = Path(__file__).parents[2]
@@ -218,6 +218,47 @@ async def test_private_rows_are_demos_for_cleared_models_only(hidden: str) -> No
     for graph, count in ((program.graph, 4), (shut, 0), (cleared, 4)):
         changed = replace(program, graph=graph)
         assert len((await labelled(changed, task, list(task.train[:4]), ("Classify",)))["Classify"]) == count
+
+
+async def test_a_private_part_of_a_record_is_private() -> None:
+    program, _, _ = await real("extract", 1)
+    task = make_task(program)
+    dataset = program.graph.dataset("utterances")
+    rating = next(one for one in dataset.record.fields if one.name == "rating")
+    inner = rating.type.inner  # type: ignore[union-attr]
+    secret = replace(inner, fields=tuple(replace(one, label="private") for one in inner.fields))
+    hidden = replace(rating, type=replace(rating.type, inner=secret))  # type: ignore[call-arg]
+    fields = tuple(hidden if one.name == "rating" else one for one in dataset.record.fields)
+    shut = replace(program.graph, datasets=(replace(dataset, record=replace(dataset.record, fields=fields)),))
+    modules = tuple(
+        replace(one, outputs=(replace(one.outputs[0], type=secret),)) if one.name == "ReadRating" else one
+        for one in shut.modules
+    )
+    found = await labelled(
+        replace(program, graph=replace(shut, modules=modules)), task, list(task.train[:9]), ("Read", "ReadRating")
+    )
+    assert found["Read"]
+    assert found["ReadRating"] == []
+
+
+async def test_rows_that_lead_nowhere_are_not_all_run(tmp_path: Path) -> None:
+    (tmp_path / "finds.py").write_text(
+        "def find(word):\n    open(__file__ + '.asked', 'a').write('x')\n    return word\n"
+    )
+    extra = 'retriever find(word: str) -> str = py "finds:find"\n'
+    flow = """flow Read(word: str) -> (kind: Kind) {
+      found = find(word)
+      thinking = Think(word=found)
+      judged = Judge(word, thought=thinking.thought)
+      return (kind=judged.kind)
+    }"""
+    found = await demos(tmp_path, flow, [{**ROW, "word": f"w{row}"} for row in range(AT_ONCE + 9)], extra)
+    assert found["Judge"] == []
+    assert len(text_of(tmp_path / "finds.py.asked")) == AT_ONCE
+
+
+def text_of(path: Path) -> str:
+    return path.read_text()
 
 
 async def test_what_a_private_answer_may_have_led_to_is_not_shown() -> None:

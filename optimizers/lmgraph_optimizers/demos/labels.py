@@ -30,9 +30,13 @@ from lmgraph.graph import (
 from lmgraph.program import Demo, Program
 from lmgraph.runtime import RunOptions, Runtime
 from lmgraph_optimizers.demos.pools import Pools, bare
+from lmgraph_optimizers.private import holds_private
 
 STATED_ROWS = 256
 """Rows that are looked at for what they state: no model is asked, so it may be more than are run."""
+
+AT_ONCE = 32
+"""Rows that run beside one another: Python and retrievers of the flow are really called."""
 
 Path: TypeAlias = tuple[str, ...]
 """A module, one of its outputs, and fields inside it."""
@@ -71,12 +75,14 @@ async def labelled(program: Program, task: Task, examples: Sequence[Example], mo
     shown = [name for name in modules if name in answers and _may_show(program.graph, task, name, answers)]
     if shown:
         async with Runtime() as runtime:
-            found = await asyncio.gather(
-                *(_demos_of(program, task, example, answers, runtime) for example in examples)
-            )
-        for name, demo in (pair for demos in found for pair in demos):
-            if name in shown:
-                pools[name].append(demo)
+            for start in range(0, len(examples), AT_ONCE):
+                some = examples[start : start + AT_ONCE]
+                found = await asyncio.gather(*(_demos_of(program, task, one, answers, runtime) for one in some))
+                for name, demo in (pair for demos in found for pair in demos):
+                    if name in shown:
+                        pools[name].append(demo)
+                if not any(found):  # what is stated stands behind what is not: Python is called for nothing
+                    break
     return pools
 
 
@@ -219,14 +225,14 @@ def _may_show(graph: Graph, task: Task, name: str, answers: Mapping[str, Mapping
     module = graph.module(name)
     if any(spec.name == module.lm and spec.clearance == "private" for spec in graph.lms):
         return True
-    labels = {field.name: field.label for field in _row(graph, task).fields}
+    private = {field.name for field in _row(graph, task).fields if holds_private(field)}
     direct = _direct(graph, task, module)
     if direct is None:
         sources = {field.name for field in graph.flow(task.flow).inputs}
         sources |= {field for outputs in answers.values() for field in _fields_of(dict(outputs))}
     else:
         sources = direct | _fields_of(dict(answers[name]))
-    return all(labels.get(field, "public") == "public" for field in sources)
+    return private.isdisjoint(sources)
 
 
 def _direct(graph: Graph, task: Task, module: ModuleSpec) -> set[str] | None:

@@ -79,6 +79,7 @@ class Demos:
         state: dict[str, Any] = {"scores": {}, "unscored": {}, **(lab.restore() or {})}
         notes: list[str] = []
         try:
+            lab.status("looking at what rows state", None)
             stated = await labelled(program, task, divide(rows, len(scoring), STATED_ROWS)[0], modules)
             notes += labelled_note(stated)
             if "pools" not in state:

@@ -12,6 +12,7 @@ from typing import Any
 
 from lmgraph.evaluate import Example, Rollout
 from lmgraph.graph import Graph, ModuleSpec, Ref, walk
+from lmgraph_optimizers.private import holds_private
 from lmgraph_optimizers.prompt.rewrites import form_of, labels_of
 
 HIDDEN = "(private)"
@@ -196,20 +197,9 @@ def private_fields(graph: Graph, data: str) -> set[str]:
     values: all of their fields count.
     """
     cleared = {spec.name for spec in graph.lms if spec.clearance == "private"}
-    found = {field.name for field in graph.dataset(data).record.fields if _holds_private(field)}
+    found = {field.name for field in graph.dataset(data).record.fields if holds_private(field)}
     for module in graph.modules:
         if module.lm in cleared:
             found |= {REASONING, *(field.name for field in (*module.inputs, *module.outputs))}
-        found |= {field.name for field in (*module.inputs, *module.outputs) if _holds_private(field)}
+        found |= {field.name for field in (*module.inputs, *module.outputs) if holds_private(field)}
     return found
-
-
-def _holds_private(part: Any) -> bool:
-    """Whether a field, or one inside its type, is labelled private."""
-    if isinstance(part, tuple):
-        return any(_holds_private(one) for one in part)
-    if not is_dataclass(part):
-        return False
-    if hasattr(part, "type") and getattr(part, "label", None) == "private":  # a field: a member has a label only
-        return True
-    return any(_holds_private(getattr(part, one.name)) for one in fields(part))

@@ -119,6 +119,7 @@ class _Run:
         if not space.demo_sets or not config.demo_sets:
             return
         modules = tuple(space.demo_sets)
+        self._lab.status("looking at what rows state", None)
         self._stated = await labelled(self._program, self._task, self._labelled, modules)
         self._notes += labelled_note(self._stated)
         if "pools" not in self._state:
