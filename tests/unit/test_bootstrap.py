@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from lmgraph.evaluate import Example, Rollout, make_task
 from lmgraph.program import Demo, Program
+from lmgraph_optimizers.demos import DemosConfig
 from lmgraph_optimizers.demos.bootstrap import BootstrapPlan, bootstrap
 from lmgraph_optimizers.demos.pools import Pools, agrees, one_sided, rounded_off
 from support.scripted import program_from, sort_program, write_rows
@@ -222,3 +224,9 @@ def test_what_runs_never_gave_is_taken_from_rows(tmp_path: Path) -> None:
         ([fruit, tool], [fruit, tool]),
     ):
         assert rounded_off({"Classify": found}, stated, program.graph, 2) == {"Classify": expected}
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_threshold_is_a_finite_number(value: float) -> None:
+    with pytest.raises(ValidationError, match="finite number"):
+        DemosConfig(threshold=value)
