@@ -16,8 +16,8 @@ from lmgraph.program.program import Program
 
 
 class OptimizerConfig(BaseModel):
-    """Base of optimizer options: unknown names are errors, so that a mistyped option is not silently ignored, and so are
-    numbers that are not finite."""
+    """Base of optimizer options: unknown names are errors, so that a mistyped option is not silently ignored, and so
+    are numbers that are not finite."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
